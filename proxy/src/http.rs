@@ -1,0 +1,10 @@
+//! HTTP messages as values: heads, field lists, methods. No I/O, no policy.
+//!
+//! Bytes become heads in [`crate::http1`] and [`crate::downstream`]; what the fields mean for caching
+//! is in [`crate::rules`].
+
+mod fields;
+mod head;
+
+pub use fields::{Field, Fields, InvalidField};
+pub use head::{Method, RequestHead, ResponseHead, Scheme, Version, reason_phrase};

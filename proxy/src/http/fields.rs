@@ -1,0 +1,371 @@
+//! An ordered list of header fields in one flat buffer.
+//!
+//! A head arrives as one run of bytes, is read by position and sent in order, so it is kept that way:
+//! names and values lie back to back in one buffer, and an entry is two ranges. Parsing a head costs two
+//! allocations, whatever the number of fields, and a cleared list is reused without any.
+
+use std::fmt;
+
+/// One header field as it was received: the name's case and the value's bytes are kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Field<'a> {
+    /// The field name in its original case; an RFC 9110 §5.1 token.
+    pub name: &'a str,
+    /// The field value without surrounding white space. May hold bytes above 0x7f (obs-text).
+    pub value: &'a [u8],
+}
+
+/// A field that may not stand in a message: RFC 9110 §5.1 and §5.5.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidField {
+    /// The name is empty or holds a byte that is no token character.
+    #[error("invalid field name")]
+    Name,
+    /// The value holds CR, LF, NUL or another control character than tab.
+    #[error("invalid value of field {0}")]
+    Value(String),
+    /// The list would pass 2^32 bytes, or a name 2^16.
+    #[error("too many or too long fields")]
+    TooLarge,
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    name_start: u32,
+    value_start: u32,
+    value_len: u32,
+    name_len: u16,
+}
+
+/// Header or trailer fields in order of arrival.
+///
+/// Names compare without regard to case. Several lines of one name stay apart: [`Fields::get_all`]
+/// gives each, and whoever reads a list-valued field reads them all (RFC 9110 §5.3).
+#[derive(Clone, Default)]
+pub struct Fields {
+    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+}
+
+impl Fields {
+    pub fn new() -> Fields {
+        Fields::default()
+    }
+
+    /// Room for `fields` fields of together `bytes` bytes before anything is allocated again.
+    pub fn with_capacity(fields: usize, bytes: usize) -> Fields {
+        Fields {
+            bytes: Vec::with_capacity(bytes),
+            entries: Vec::with_capacity(fields),
+        }
+    }
+
+    /// Number of field lines.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Forgets all fields and keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.entries.clear();
+    }
+
+    /// Bytes held by names and values: what an object that keeps this list costs beyond the struct.
+    pub fn heap_bytes(&self) -> usize {
+        self.bytes.capacity() + self.entries.capacity() * size_of::<Entry>()
+    }
+
+    /// Appends a field whose name and value are known to be valid: parsed by us, or constants.
+    ///
+    /// # Panics
+    /// In debug builds, when they are not. Text from outside goes through [`Fields::try_append`].
+    pub fn append(&mut self, name: &str, value: impl AsRef<[u8]>) {
+        let value = value.as_ref();
+        debug_assert!(
+            is_token(name.as_bytes()) && is_field_value(value),
+            "{name}: {value:?}"
+        );
+        let name_start = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(name.as_bytes());
+        let value_start = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(value);
+        self.entries.push(Entry {
+            name_start,
+            value_start,
+            value_len: value.len() as u32,
+            name_len: name.len() as u16,
+        });
+    }
+
+    /// Appends a field after checking it.
+    ///
+    /// # Errors
+    /// [`InvalidField`] when the name is no token or the value holds a forbidden byte; nothing changes.
+    pub fn try_append(&mut self, name: &[u8], value: &[u8]) -> Result<(), InvalidField> {
+        let name = match std::str::from_utf8(name) {
+            Ok(text) if is_token(name) => text,
+            _ => return Err(InvalidField::Name),
+        };
+        if !is_field_value(value) {
+            return Err(InvalidField::Value(name.to_owned()));
+        }
+        if name.len() > usize::from(u16::MAX)
+            || self.bytes.len() + name.len() + value.len() > u32::MAX as usize
+        {
+            return Err(InvalidField::TooLarge);
+        }
+        self.append(name, value);
+        Ok(())
+    }
+
+    /// Replaces every line of `name` by one; appends it where there was none.
+    pub fn set(&mut self, name: &str, value: impl AsRef<[u8]>) {
+        self.remove(name);
+        self.append(name, value);
+    }
+
+    /// Removes every line of `name`. Says whether there was one.
+    pub fn remove(&mut self, name: &str) -> bool {
+        let before = self.entries.len();
+        let Fields { bytes, entries } = self;
+        entries.retain(|entry| !name_of(bytes, entry).eq_ignore_ascii_case(name));
+        entries.len() != before
+    }
+
+    /// Keeps the fields for which `keep` says so.
+    pub fn retain(&mut self, mut keep: impl FnMut(Field<'_>) -> bool) {
+        let Fields { bytes, entries } = self;
+        entries.retain(|entry| keep(field_of(bytes, entry)));
+    }
+
+    /// The first line of `name`.
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        let entry = self
+            .entries
+            .iter()
+            .find(|entry| name_of(&self.bytes, entry).eq_ignore_ascii_case(name))?;
+        Some(value_of(&self.bytes, entry))
+    }
+
+    /// The first line of `name`, where it is UTF-8.
+    pub fn get_str(&self, name: &str) -> Option<&str> {
+        self.get(name)
+            .and_then(|value| std::str::from_utf8(value).ok())
+    }
+
+    /// Every line of `name` in order.
+    pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a {
+        self.entries
+            .iter()
+            .filter(move |entry| name_of(&self.bytes, entry).eq_ignore_ascii_case(name))
+            .map(|entry| value_of(&self.bytes, entry))
+    }
+
+    pub fn contains(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// All lines of `name` joined by `, `, as RFC 9110 §5.3 allows for list-valued fields.
+    pub fn get_joined(&self, name: &str) -> Option<Vec<u8>> {
+        let mut lines = self.get_all(name);
+        let mut joined = lines.next()?.to_vec();
+        for line in lines {
+            joined.extend_from_slice(b", ");
+            joined.extend_from_slice(line);
+        }
+        Some(joined)
+    }
+
+    /// The members of a comma-separated field over all its lines, trimmed, empty ones left out.
+    /// For fields whose members hold no quoted commas (Connection, Vary, Transfer-Encoding …).
+    pub fn list<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a {
+        self.get_all(name)
+            .flat_map(|line| line.split(|byte| *byte == b','))
+            .map(<[u8]>::trim_ascii)
+            .filter(|member| !member.is_empty())
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = Field<'_>> + '_ {
+        self.entries
+            .iter()
+            .map(|entry| field_of(&self.bytes, entry))
+    }
+
+    /// Appends every field of `other`.
+    pub fn extend_from(&mut self, other: &Fields) {
+        for field in other.iter() {
+            self.append(field.name, field.value);
+        }
+    }
+
+    /// A copy that holds no byte of removed fields and no spare capacity, for objects that are kept.
+    pub fn compact(&self) -> Fields {
+        let bytes = self
+            .iter()
+            .map(|field| field.name.len() + field.value.len())
+            .sum();
+        let mut copy = Fields::with_capacity(self.len(), bytes);
+        copy.extend_from(self);
+        copy
+    }
+}
+
+impl PartialEq for Fields {
+    fn eq(&self, other: &Fields) -> bool {
+        self.len() == other.len()
+            && self
+                .iter()
+                .zip(other.iter())
+                .all(|(a, b)| a.name.eq_ignore_ascii_case(b.name) && a.value == b.value)
+    }
+}
+
+impl Eq for Fields {}
+
+impl fmt::Debug for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map()
+            .entries(
+                self.iter()
+                    .map(|field| (field.name, String::from_utf8_lossy(field.value))),
+            )
+            .finish()
+    }
+}
+
+impl fmt::Debug for Field<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name, String::from_utf8_lossy(self.value))
+    }
+}
+
+impl<N: AsRef<str>, V: AsRef<[u8]>> FromIterator<(N, V)> for Fields {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Fields {
+        let mut fields = Fields::new();
+        for (name, value) in pairs {
+            fields.append(name.as_ref(), value);
+        }
+        fields
+    }
+}
+
+fn name_of<'a>(bytes: &'a [u8], entry: &Entry) -> &'a str {
+    let start = entry.name_start as usize;
+    let name = &bytes[start..start + usize::from(entry.name_len)];
+    std::str::from_utf8(name).expect("a name was checked or given as a str when it was appended")
+}
+
+fn value_of<'a>(bytes: &'a [u8], entry: &Entry) -> &'a [u8] {
+    let start = entry.value_start as usize;
+    &bytes[start..start + entry.value_len as usize]
+}
+
+fn field_of<'a>(bytes: &'a [u8], entry: &Entry) -> Field<'a> {
+    Field {
+        name: name_of(bytes, entry),
+        value: value_of(bytes, entry),
+    }
+}
+
+/// RFC 9110 §5.6.2 `token`.
+pub(crate) fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty()
+        && bytes.iter().all(|byte| {
+            byte.is_ascii_alphanumeric()
+                || matches!(
+                    byte,
+                    b'!' | b'#'
+                        | b'$'
+                        | b'%'
+                        | b'&'
+                        | b'\''
+                        | b'*'
+                        | b'+'
+                        | b'-'
+                        | b'.'
+                        | b'^'
+                        | b'_'
+                        | b'`'
+                        | b'|'
+                        | b'~'
+                )
+        })
+}
+
+/// RFC 9110 §5.5: visible characters, space, tab and obs-text; no CR, LF, NUL or other controls.
+fn is_field_value(bytes: &[u8]) -> bool {
+    bytes
+        .iter()
+        .all(|byte| *byte == b'\t' || (*byte >= 0x20 && *byte != 0x7f))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Fields {
+        [
+            ("Host", "a"),
+            ("Accept", "x"),
+            ("accept", "y, ,z"),
+            ("Via", "1.1 p"),
+        ]
+        .into_iter()
+        .collect()
+    }
+
+    #[test]
+    fn names_compare_without_case_and_lines_stay_apart() {
+        let fields = sample();
+        assert_eq!(fields.get("HOST"), Some(&b"a"[..]));
+        assert_eq!(
+            fields.get_all("accept").collect::<Vec<_>>(),
+            [&b"x"[..], b"y, ,z"]
+        );
+        assert_eq!(
+            fields.list("Accept").collect::<Vec<_>>(),
+            [&b"x"[..], b"y", b"z"]
+        );
+        assert_eq!(
+            fields.get_joined("accept").as_deref(),
+            Some(&b"x, y, ,z"[..])
+        );
+    }
+
+    #[test]
+    fn set_and_remove_affect_every_line() {
+        let mut fields = sample();
+        fields.set("ACCEPT", "q");
+        assert_eq!(fields.get_all("accept").collect::<Vec<_>>(), [&b"q"[..]]);
+        assert!(fields.remove("accept"));
+        assert!(!fields.remove("accept"));
+        assert_eq!(fields.len(), 2);
+        assert_eq!(fields.compact(), fields);
+    }
+
+    #[test]
+    fn fields_that_could_split_a_message_are_refused() {
+        let mut fields = Fields::new();
+        for (name, value) in [
+            (&b""[..], &b"v"[..]),
+            (b"a b", b"v"),
+            (b"a:", b"v"),
+            (b"\xff", b"v"),
+            (b"a", b"v\r\nb: c"),
+            (b"a", b"v\0"),
+            (b"a", b"\x7f"),
+        ] {
+            assert!(
+                fields.try_append(name, value).is_err(),
+                "{name:?} {value:?}"
+            );
+        }
+        assert!(fields.is_empty());
+        assert!(fields.try_append(b"a", b"caf\xe9\t!").is_ok());
+    }
+}

@@ -1,0 +1,4 @@
+//! `lacquer`, the front door: a caching HTTP reverse proxy on pingora and moka.
+
+pub mod http;
+pub mod time;
