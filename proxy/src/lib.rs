@@ -1,4 +1,6 @@
 //! `lacquer`, the front door: a caching HTTP reverse proxy on pingora and moka.
 
+pub mod backend;
 pub mod http;
+pub mod http1;
 pub mod time;
