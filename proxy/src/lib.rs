@@ -3,4 +3,5 @@
 pub mod acl;
 pub mod bans;
 pub mod http;
+pub mod metrics;
 pub mod time;
