@@ -7,6 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use crate::downstream::Address;
+
 /// Who is at the other end of a connection, as far as access and logs care.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Peer {
@@ -19,6 +21,17 @@ pub enum Peer {
 impl From<IpAddr> for Peer {
     fn from(address: IpAddr) -> Peer {
         Peer::Ip(address)
+    }
+}
+
+impl Peer {
+    /// `None` for a connection whose other end could not be told.
+    pub fn of(address: &Address) -> Option<Peer> {
+        match address {
+            Address::Inet(address) => Some(Peer::Ip(address.ip())),
+            Address::Unix(_) => Some(Peer::Unix),
+            Address::Unknown => None,
+        }
     }
 }
 

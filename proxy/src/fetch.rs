@@ -15,22 +15,29 @@ use crate::backend::{
 };
 use crate::bans::HeldMark;
 use crate::front::Front;
-use crate::http::ResponseHead;
+use crate::http::{Method, ResponseHead};
 use crate::metrics::Counter;
 use crate::object::{Abandoned, Body, BodyReader, BodyWriter, Growth, Kind, Object, Times};
 use crate::rules::cache_control::ResponseDirectives;
 use crate::policy::{Delivery, Fetch, OnError, Purpose, Received, Source, Storage, Synth};
 use crate::rules::storability::NotStored;
 use crate::rules::vary::Vary;
-use crate::rules::{invalidation, key, revalidation};
-use crate::store::{Fence, Key, Landing, Lead, Removal, Stored};
+use crate::rules::{conditional, hop_by_hop, invalidation, key, revalidation, storability};
+use crate::store::{Fence, Key, Landing, Lead, Stored};
 use crate::time::Timestamp;
 
 /// What the request that caused a fetch gets from it.
 #[derive(Debug)]
 pub enum Fetched {
     /// An object to deliver, with a reader that holds its beginning.
-    Object { object: Arc<Object>, reader: BodyReader, delivery: Delivery },
+    Object {
+        object: Arc<Object>,
+        reader: BodyReader,
+        delivery: Delivery,
+        /// The head as it came, where the object keeps less of it: fields that were for this client alone
+        /// (`private="…"`, `no-cache="…"`).
+        own_head: Option<Box<ResponseHead>>,
+    },
     /// The backend has switched protocols: the connection is the client's.
     Upgraded(Box<BackendResponse>),
 }
@@ -80,11 +87,11 @@ impl FetchTask {
         {
             let stale = self.fetch.stale.take().expect("conditions were made from it");
             if revalidation::selects(&stale.head, &response.head) {
-                return self.confirm(&stale, &outcome.expect("just matched").head);
+                return self.confirm(&stale, &outcome.expect("just matched"));
             }
             // The backend confirmed something else than what is stored here (RFC 9111 §4.3.4): ask again
             // without conditions.
-            revalidation::remove_validators(&mut self.fetch.head.fields);
+            conditional::remove_conditions(&mut self.fetch.head.fields);
             let Some(again) = self.send().await else { return };
             outcome = again;
         }
@@ -127,9 +134,10 @@ impl FetchTask {
     }
 
     /// A `304` for the stored answer: a new head on the same body (RFC 9111 §4.3.4).
-    fn confirm(mut self, stale: &Arc<Object>, not_modified: &ResponseHead) {
+    fn confirm(self, stale: &Arc<Object>, not_modified: &BackendResponse) {
         let now = Timestamp::now();
-        let head = revalidation::freshen(&stale.head, not_modified);
+        self.front.metrics.count(Counter::Fetches304);
+        let head = revalidation::freshen(&stale.head, &not_modified.head);
         let policy = self.front.policy();
         let directives = policy.directives(&head);
         let storage = policy.backend_response(&self.fetch, &Received { head: &head, directives: &directives, at: now });
@@ -152,6 +160,7 @@ impl FetchTask {
         let mut delivery = Delivery::new(Source::Revalidated);
         delivery.stored = Some(stored);
         delivery.fetch_status = Some(304);
+        delivery.backend = Some(not_modified.server().into());
         self.land(object, delivery);
     }
 
@@ -166,13 +175,23 @@ impl FetchTask {
             }
             return;
         }
-        let BackendResponse { head, mut body, .. } = response;
+        let backend = Box::from(response.server());
+        let BackendResponse { mut head, mut body, .. } = response;
+        hop_by_hop::strip(&mut head.fields);
         let policy = self.front.policy();
         let directives = policy.directives(&head);
         let received = Received { head: &head, directives: &directives, at: now };
         let mut storage = policy.backend_response(&self.fetch, &received);
         let settings = self.front.settings();
         let length = body.length();
+        self.front.metrics.count(match (head.status, length) {
+            (204, _) => Counter::Fetches204,
+            (304, _) => Counter::Fetches304,
+            _ if self.fetch.head.method == Method::Head => Counter::FetchesHead,
+            (_, BodyLength::Known(0)) => Counter::FetchesNone,
+            (_, BodyLength::Known(_)) => Counter::FetchesLength,
+            (_, BodyLength::Unknown) => Counter::FetchesChunked,
+        });
         if let Storage::Store(_) = storage
             && matches!(length, BodyLength::Known(bytes) if bytes > settings.object_bytes_max)
         {
@@ -193,6 +212,15 @@ impl FetchTask {
             }
             _ => (Times::unusable(now), Kind::Private, Growth::Transit),
         };
+        let (head, own_head) = match kind {
+            Kind::Response => {
+                let mut stored = head.clone();
+                stored.fields = storability::stored_fields(&head, &directives, now);
+                let withheld = stored.fields.len() < head.fields.len();
+                (stored, withheld.then(|| Box::new(head)))
+            }
+            _ => (head, None),
+        };
         let mut writer = Body::new(growth, settings.transit_bytes);
         let reader = writer.body().reader().expect("nothing has been dropped from a new body");
         let mut object = Object::new(head, Arc::clone(writer.body()), kind, directives, times, self.fetch.xid);
@@ -205,23 +233,26 @@ impl FetchTask {
             (_, Some(_)) => Source::Stale,
             (_, None) => Source::Miss,
         });
+        delivery.backend = Some(backend);
         match storage {
             Storage::Store(_) => delivery.stored = Some(self.store(&object, now)),
             Storage::HitForMiss { mark, because } => {
-                self.front.metrics.count_not_stored(because);
+                self.front.count_not_stored(because);
                 self.mark(&object, mark, now);
                 delivery.not_stored = Some(because);
             }
             Storage::Private { because } => {
-                self.front.metrics.count_not_stored(because);
-                delivery.not_stored = Some(because);
+                if let Some(because) = because {
+                    self.front.count_not_stored(because);
+                }
+                delivery.not_stored = because;
             }
             Storage::Stale => {}
         }
         let key = self.key();
         let stored = delivery.stored == Some(true);
         let (front, fence) = (Arc::clone(&self.front), self.fence());
-        self.land_with(Arc::clone(&object), reader, delivery);
+        self.land_with(Arc::clone(&object), reader, delivery, own_head);
 
         let filled = fill(&mut body, &mut writer).await;
         let overflowed = kind == Kind::Response && writer.in_transit();
@@ -245,7 +276,6 @@ impl FetchTask {
     fn fail(mut self, error: &BackendError) {
         let now = Timestamp::now();
         if may_have_arrived(error) {
-            // The backend may have done what a write asked for.
             self.invalidate_target();
         }
         self.front.metrics.count(Counter::FetchesFailed);
@@ -318,14 +348,20 @@ impl FetchTask {
 
     fn land(self, object: Arc<Object>, delivery: Delivery) {
         match object.body.reader() {
-            Some(reader) => self.land_with(object, reader, delivery),
+            Some(reader) => self.land_with(object, reader, delivery, None),
             // Only complete bodies are delivered without a fetch, and those always have a beginning.
             None => tracing::error!("object to deliver has lost its beginning"),
         }
     }
 
     /// Gives the object to whoever asked, and to those who wait with them if it may be shared.
-    fn land_with(self, object: Arc<Object>, reader: BodyReader, delivery: Delivery) {
+    fn land_with(
+        self,
+        object: Arc<Object>,
+        reader: BodyReader,
+        delivery: Delivery,
+        own_head: Option<Box<ResponseHead>>,
+    ) {
         if let Sharing::Lead(lead) = self.sharing {
             lead.land(if may_share(&object, &delivery) {
                 Landing::Shared(Arc::clone(&object), delivery.source)
@@ -335,28 +371,28 @@ impl FetchTask {
         }
         if let Some(asker) = self.asker {
             // A client that has left meanwhile leaves the object to the others.
-            let _ = asker.send(Fetched::Object { object, reader, delivery });
+            let _ = asker.send(Fetched::Object { object, reader, delivery, own_head });
         }
     }
 
     /// RFC 9111 §4.4, before anybody sees the answer: a write that succeeded ends what is stored for its
     /// target, and for Location and Content-Location of the same origin.
     fn invalidate(&self, head: &ResponseHead) {
-        if self.fetch.head.method.is_safe() || head.status >= 400 {
-            return;
-        }
-        self.invalidate_target();
-        for (scheme, authority, target) in invalidation::invalidated(&self.fetch.request, head) {
-            self.front.metrics.count(Counter::InvalidationsLocation);
-            self.front.invalidate_url(scheme, &authority, &target, Removal::Hard);
+        for (index, uri) in invalidation::invalidated(&self.fetch.request, head).iter().enumerate() {
+            self.front.metrics.count(match index {
+                0 => Counter::InvalidationsUnsafeMethod,
+                _ => Counter::InvalidationsLocation,
+            });
+            self.front.invalidate_url(&uri.authority, &uri.target);
         }
     }
 
+    /// The same for a request whose answer was lost: the backend may have done what it asked for.
     fn invalidate_target(&self) {
         let request = &self.fetch.request;
         if !request.method.is_safe() {
             self.front.metrics.count(Counter::InvalidationsUnsafeMethod);
-            self.front.invalidate_url(request.scheme, &request.authority, &request.target, Removal::Hard);
+            self.front.invalidate_url(&request.authority, &request.target);
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::metrics::{Counter, Metrics};
 use crate::object::Object;
 use crate::policy::{Policy, Synth};
 use crate::rules::key::primary_key;
+use crate::rules::storability::NotStored;
 use crate::store::{Removal, Store};
 use crate::time::Timestamp;
 
@@ -93,6 +94,10 @@ impl Front {
         Arc::clone(&self.current.load().backends)
     }
 
+    pub fn access_log(&self) -> Arc<AccessLog> {
+        Arc::clone(&self.current.load().access_log)
+    }
+
     /// The number of a new transaction.
     pub fn xid(&self) -> u64 {
         self.next_xid.fetch_add(1, Ordering::Relaxed)
@@ -123,9 +128,13 @@ impl Front {
         }
     }
 
-    /// Ends what is stored for a URL. Gives the number of objects that were there.
-    pub fn invalidate_url(&self, scheme: Scheme, authority: &str, target: &str, removal: Removal) -> usize {
-        self.store.invalidate(primary_key(scheme, authority, target).as_bytes(), removal)
+    /// Ends what is stored for a URL after a write. The same path is served over http and https from one
+    /// backend, so both keys go.
+    pub fn invalidate_url(&self, authority: &str, target: &str) {
+        for scheme in [Scheme::Http, Scheme::Https] {
+            let key = primary_key(scheme, authority, target);
+            self.store.invalidate(key.as_bytes(), Removal::Hard);
+        }
     }
 
     /// An answer of our own, made by the policy.
@@ -151,6 +160,23 @@ impl Front {
         self.bans.add(Ban::parse(expression)?, Timestamp::now());
         self.metrics.count(Counter::InvalidationsBan);
         Ok(())
+    }
+
+    /// Counts an answer that could have been stored and was not.
+    pub fn count_not_stored(&self, because: NotStored) {
+        self.metrics.count(Counter::UncacheableResponses);
+        self.metrics.count(match because {
+            NotStored::NoStore | NotStored::RequestNoStore | NotStored::NotUnderstood => Counter::NotStoredNoStore,
+            NotStored::Private => Counter::NotStoredPrivate,
+            NotStored::Authorization => Counter::NotStoredAuthorization,
+            NotStored::VaryStar => Counter::NotStoredVaryStar,
+            NotStored::SetCookie => Counter::NotStoredSetCookie,
+            NotStored::Status | NotStored::Condition => Counter::NotStoredStatus,
+            NotStored::NoFreshness | NotStored::NoValidator => Counter::NotStoredNoFreshness,
+            NotStored::Partial => Counter::NotStoredPartial,
+            NotStored::TooLarge => Counter::NotStoredTooLarge,
+            NotStored::Method | NotStored::RequestContent => Counter::NotStoredPolicy,
+        });
     }
 
     /// Starts a fetch in a task of its own.

@@ -170,7 +170,7 @@ impl Object {
     /// Bytes this object holds, overhead included: what the cache's size bound counts.
     pub fn weight(&self) -> u64 {
         let tags: usize = self.tags.iter().map(|tag| tag.len() + size_of::<Box<str>>()).sum();
-        let variant = self.variant.as_ref().map_or(0, |(_, key)| key.as_ref().len());
+        let variant = self.variant.as_ref().map_or(0, |(spec, key)| spec.heap_bytes() + key.heap_bytes());
         let fixed = size_of::<Object>() + 2 * size_of::<usize>() + self.head.fields.heap_bytes() + tags + variant;
         fixed as u64 + self.body.weight()
     }

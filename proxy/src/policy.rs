@@ -24,7 +24,7 @@ use crate::time::Timestamp;
 #[derive(Debug)]
 pub struct Request {
     pub head: RequestHead,
-    pub connection: Arc<ConnectionInfo>,
+    pub connection: ConnectionInfo,
     /// Number of this transaction.
     pub xid: u64,
     pub received: Timestamp,
@@ -150,8 +150,8 @@ pub enum Storage {
     Store(Times),
     /// Deliver it to this client only, and let requests for it fetch side by side for so long.
     HitForMiss { mark: Duration, because: NotStored },
-    /// Deliver it to this client only and leave the store as it is.
-    Private { because: NotStored },
+    /// Deliver it to this client only and leave the store as it is. A pass has no reason of the answer's.
+    Private { because: Option<NotStored> },
     /// Deliver the stored answer instead (RFC 5861 §4).
     Stale,
 }
@@ -183,11 +183,13 @@ pub struct Delivery {
     /// Status of the fetch, where it is not the delivered one.
     pub fetch_status: Option<u16>,
     pub not_stored: Option<NotStored>,
+    /// The server that was asked.
+    pub backend: Option<Box<str>>,
 }
 
 impl Delivery {
     pub fn new(source: Source) -> Delivery {
-        Delivery { source, collapsed: false, stored: None, fetch_status: None, not_stored: None }
+        Delivery { source, collapsed: false, stored: None, fetch_status: None, not_stored: None, backend: None }
     }
 }
 

@@ -31,7 +31,6 @@ use crate::store::{Boarding, Key, Landing, Removal, Seat};
 use crate::time::Timestamp;
 
 use record::Record;
-use upload::Upload;
 
 /// Restarts a policy may ask for before the request fails. VCL: `max_restarts`.
 const RESTARTS_MAX: u32 = 4;
@@ -57,7 +56,12 @@ enum State {
     Purge(Invalidation),
     Synth(Synth),
     Restart,
-    Deliver { object: Arc<Object>, reader: BodyReader, delivery: Delivery },
+    Deliver {
+        object: Arc<Object>,
+        reader: BodyReader,
+        delivery: Delivery,
+        own_head: Option<Box<ResponseHead>>,
+    },
     /// The backend has switched protocols.
     Join(Box<BackendResponse>),
 }
@@ -105,7 +109,7 @@ impl Machine<'_> {
                 State::Purge(ref invalidation) => Ok(self.purge(invalidation)),
                 State::Synth(ref synth) => Ok(self.synth(synth)),
                 State::Restart => Ok(self.restart()),
-                State::Deliver { object, reader, delivery } => match self.deliver(object, reader, delivery).await {
+                State::Deliver { object, reader, delivery, own_head } => match self.deliver(object, reader, delivery, own_head).await {
                     Ok(deliver::Delivered::Done) => return self.finish(Ok(())),
                     Ok(deliver::Delivered::Instead(state)) => Ok(state),
                     Err(error) => Err(error),
@@ -146,6 +150,7 @@ impl Machine<'_> {
         match object.kind {
             Kind::HitForMiss if object.is_fresh(now) => {
                 self.front.metrics.count(Counter::CacheHitsForMiss);
+                self.record.beside = true;
                 return State::HitForMiss { key };
             }
             Kind::HitForMiss | Kind::Private => return State::Miss { key, stale: Some(object) },
@@ -170,7 +175,7 @@ impl Machine<'_> {
             return State::Pass;
         };
         object.count_hit();
-        State::Deliver { object, reader, delivery: Delivery::new(source) }
+        State::Deliver { object, reader, delivery: Delivery::new(source), own_head: None }
     }
 
     /// Starts a fetch in the background, unless one is under way.
@@ -186,6 +191,7 @@ impl Machine<'_> {
                 body: RequestBody::Empty,
                 asker: None,
                 informational: None,
+                upgrade: None,
                 ban_mark,
             });
         }
@@ -242,7 +248,7 @@ impl Machine<'_> {
         };
         self.front.metrics.count(Counter::Coalesced);
         let delivery = Delivery { collapsed: true, ..Delivery::new(source) };
-        Ok(State::Deliver { object, reader, delivery })
+        Ok(State::Deliver { object, reader, delivery, own_head: None })
     }
 
     /// Fetches without company; the answer is stored if it can be.
@@ -300,7 +306,7 @@ impl Machine<'_> {
             }
         };
         match fetched {
-            Ok(Fetched::Object { object, reader, delivery }) => Ok(State::Deliver { object, reader, delivery }),
+            Ok(Fetched::Object { object, reader, delivery, own_head }) => Ok(State::Deliver { object, reader, delivery, own_head }),
             Ok(Fetched::Upgraded(response)) => Ok(State::Join(response)),
             // The task has panicked, which is counted where it happens.
             Err(_) => Ok(State::Synth(Synth::new(500))),
@@ -340,7 +346,7 @@ impl Machine<'_> {
         self.front.metrics.count(Counter::Synths);
         let object = Arc::new(self.front.synthetic(synth, self.request.xid, &self.request.head));
         let reader = object.body.reader().expect("a synthetic body is whole");
-        State::Deliver { object, reader, delivery: Delivery::new(Source::Synth) }
+        State::Deliver { object, reader, delivery: Delivery::new(Source::Synth), own_head: None }
     }
 
     /// The head a shared fetch sends: without what belongs to this client alone.

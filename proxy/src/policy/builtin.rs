@@ -3,19 +3,18 @@
 //! The rules themselves are in [`crate::rules`]; here they are put in order and joined with the operator's
 //! settings. `README.md` has the same decisions as a table for people.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
     Deliver, Delivery, Fetch, Hit, Invalidation, Miss, OnError, Policy, Purpose, Received, Recv, Request,
     Softness, Source, Storage, Synth,
 };
-use crate::acl::Acl;
+use crate::acl::{Acl, Peer};
 use crate::backend::BackendError;
 use crate::http::{Method, RequestHead, ResponseHead, reason_phrase};
 use crate::object::{Object, Times};
 use crate::rules::cache_control::{RequestDirectives, ResponseDirectives};
-use crate::rules::cache_status::{CacheStatus, Forward};
+use crate::rules::cache_status::{CacheStatus, Collapsed, ForwardReason, Stored};
 use crate::rules::conditional::{self, Precondition};
 use crate::rules::freshness::{self, Heuristics, Reuse, StoredTimes};
 use crate::rules::storability::{self, ClientDirectives, NotStored, StoreRules};
@@ -65,11 +64,9 @@ impl Builtin {
     }
 
     fn invalidation(&self, request: &Request) -> Recv {
-        let allowed = self.settings.purge.as_ref().map(|acl| acl.allows(&request.connection.client));
-        match allowed {
-            None => return Recv::Synth(Synth::new(405)),
-            Some(false) => return Recv::Synth(Synth::because(403, "Not allowed to purge")),
-            Some(true) => {}
+        let Some(acl) = &self.settings.purge else { return Recv::Synth(Synth::new(405)) };
+        if !Peer::of(&request.connection.client).is_some_and(|client| acl.allows(client)) {
+            return Recv::Synth(Synth::because(403, "Not allowed to purge"));
         }
         let fields = &request.head.fields;
         if request.head.method == Method::Ban {
@@ -153,7 +150,7 @@ impl Policy for Builtin {
             return Miss::Synth(Synth::new(504));
         }
         // A HEAD does not bring a body to store, and what its conditions refer to is not here.
-        if request.head.method == Method::Head || conditional::asks_for_a_match(&request.head.fields) {
+        if request.head.method == Method::Head || asks_for_a_match(&request.head) {
             return Miss::Pass;
         }
         Miss::Fetch
@@ -179,7 +176,7 @@ impl Policy for Builtin {
             hop_by_hop::append_via(&mut head.fields, head.version, &marks.via);
         }
         if !marks.cache_status.is_empty() {
-            status_of(request, object, delivery, age).append_to(&mut head.fields, &marks.cache_status);
+            cache_status(request, object, delivery, now).append_to(&mut head.fields, &marks.cache_status);
         }
         if marks.x_cache {
             let hit = matches!(delivery.source, Source::Hit | Source::StaleHit | Source::StaleOnError);
@@ -226,13 +223,17 @@ impl Policy for Builtin {
             return Storage::Stale;
         }
         if fetch.purpose == Purpose::Pass {
-            return Storage::Private { because: NotStored::Pass };
+            return Storage::Private { because: None };
         }
         if let Err(because) = storability::may_store(&fetch.request, head, directives, &self.settings.store_rules) {
-            return if because.is_of_request() {
-                Storage::Private { because }
-            } else {
-                Storage::HitForMiss { mark: self.settings.hit_for_miss, because }
+            return match because {
+                // What this request brought with it; the next may bring none of it.
+                NotStored::Method
+                | NotStored::RequestContent
+                | NotStored::RequestNoStore
+                | NotStored::Condition
+                | NotStored::Authorization => Storage::Private { because: Some(because) },
+                _ => Storage::HitForMiss { mark: self.settings.hit_for_miss, because },
             };
         }
         let times = StoredTimes::of(head, directives, fetch.sent, *at, &self.settings.heuristics);
@@ -241,7 +242,7 @@ impl Policy for Builtin {
             Some(window) => window,
             None => self.settings.grace,
         };
-        let keep = if conditional::has_validator(&head.fields) { self.settings.keep } else { Duration::ZERO };
+        let keep = if !conditional::validators(head).is_empty() { self.settings.keep } else { Duration::ZERO };
         // Within keep the object may also stand in for a failing backend.
         let on_error = directives.stale_if_error.unwrap_or(self.settings.stale_if_error);
         Storage::Store(Times {
@@ -269,4 +270,49 @@ const AGE_MAX: u64 = 1 << 31;
 /// RFC 5861 §4: the errors in whose place a stale answer may stand.
 fn is_server_failure(status: u16) -> bool {
     matches!(status, 500 | 502 | 503 | 504)
+}
+
+/// Whether only the origin can say that its state is the one the client knows.
+fn asks_for_a_match(head: &RequestHead) -> bool {
+    head.fields.contains("If-Match") || head.fields.contains("If-Unmodified-Since")
+}
+
+/// RFC 9211: what this cache did with a request.
+fn cache_status(
+    request: &Request,
+    object: &Object,
+    delivery: &Delivery,
+    now: Timestamp,
+) -> CacheStatus<'static> {
+    let ttl = object.stored_times().ttl_seconds(now);
+    let mut status = match delivery.source {
+        Source::Hit | Source::StaleHit => CacheStatus::hit(ttl),
+        Source::StaleOnError => {
+            let mut status = CacheStatus::hit(ttl);
+            status.detail = Some("stale-if-error".into());
+            status
+        }
+        Source::Revalidated | Source::Stale => CacheStatus::forward(ForwardReason::Stale),
+        Source::Miss => CacheStatus::forward(ForwardReason::UriMiss),
+        Source::Pass => CacheStatus::forward(match request.head.method {
+            Method::Get | Method::Head => ForwardReason::Bypass,
+            _ => ForwardReason::Method,
+        }),
+        Source::Synth => {
+            let mut status = CacheStatus::forward(ForwardReason::Bypass);
+            status.detail = Some("synthetic".into());
+            status
+        }
+    };
+    status.forward_status = delivery.fetch_status;
+    if delivery.stored == Some(true) {
+        status.stored = Stored::Yes;
+    }
+    if delivery.collapsed {
+        status.collapsed = Collapsed::Yes;
+    }
+    if let Some(because) = delivery.not_stored {
+        status.detail = Some(because.to_string().into());
+    }
+    status
 }

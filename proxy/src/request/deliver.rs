@@ -40,9 +40,10 @@ impl Machine<'_> {
         object: Arc<Object>,
         reader: BodyReader,
         delivery: Delivery,
+        own_head: Option<Box<ResponseHead>>,
     ) -> Result<Delivered, ClientError> {
         let now = Timestamp::now();
-        let mut head = object.head.clone();
+        let mut head = own_head.map_or_else(|| object.head.clone(), |head| *head);
         self.record.answered(self.front, &delivery);
         match self.policy.deliver(&mut self.request, &object, &delivery, &mut head, now) {
             Deliver::Deliver => {}
@@ -59,7 +60,7 @@ impl Machine<'_> {
             Part::Nothing => SendBody::Empty,
             Part::Whole => length.map_or(SendBody::Unknown, SendBody::Length),
             Part::One(range) => SendBody::Length(range.end - range.start),
-            Part::Several(multipart) => SendBody::Length(multipart.length()),
+            Part::Several(multipart) => SendBody::Length(multipart.content_len()),
             Part::Own(bytes) => SendBody::Length(bytes.len() as u64),
         };
         self.exchange.send_head(&head, body).await?;
@@ -88,8 +89,7 @@ impl Machine<'_> {
         }
         match conditional::evaluate(request, head) {
             Precondition::NotModified => {
-                head.status = 304;
-                head.reason = reason_phrase(304).into();
+                set_status(head, 304);
                 head.fields = conditional::not_modified_head(head);
                 return Part::Nothing;
             }
@@ -99,24 +99,27 @@ impl Machine<'_> {
             }
             Precondition::Proceed => {}
         }
-        let Some(length) = length else { return Part::Whole };
-        match range::requested_range(request, head, length, self.front.settings().ranges_max) {
-            RangeRequest::Whole => Part::Whole,
-            RangeRequest::Single(range) => {
-                range::make_partial(head, &range, length);
+        let ranges = range::requested_range(request, head, length, self.front.settings().ranges_max);
+        match (ranges, length) {
+            (RangeRequest::Single(range), Some(length)) => {
+                set_status(head, 206);
+                range::set_partial(&mut head.fields, &range, length);
                 Part::One(range)
             }
             // Parts may be asked for in any order, so all the bytes have to be here.
-            RangeRequest::Multiple(ranges) if object.body.is_complete() => {
-                let multipart = Multipart::new(head, ranges, length, self.request.xid);
-                multipart.make_partial(head);
+            (RangeRequest::Multiple(ranges), Some(length)) if object.body.is_complete() => {
+                let multipart = Multipart::new(head, ranges, length, rand::random());
+                set_status(head, 206);
+                multipart.set_fields(&mut head.fields);
                 Part::Several(multipart)
             }
-            RangeRequest::Multiple(_) => Part::Whole,
-            RangeRequest::Unsatisfiable => {
-                range::make_unsatisfiable(head, length);
+            (RangeRequest::Unsatisfiable, Some(length)) => {
+                set_status(head, 416);
+                range::set_unsatisfiable(&mut head.fields, length);
                 Part::Nothing
             }
+            // No range that counts, or the length to answer it by is not known yet (RFC 9110 §14.2).
+            _ => Part::Whole,
         }
     }
 
@@ -150,19 +153,24 @@ impl Machine<'_> {
 
     async fn send_parts(&mut self, object: &Object, multipart: &Multipart) -> Result<(), ClientError> {
         let pieces = object.body.pieces().expect("several ranges are served from complete bodies only");
-        for (head, range) in multipart.parts() {
-            self.exchange.send_body(head).await?;
+        for (index, range) in multipart.parts().iter().enumerate() {
+            self.exchange.send_body(multipart.part_head(index).into()).await?;
             let mut position = 0;
             for piece in pieces {
-                if let Some(part) = cut(piece, position, &range) {
+                if let Some(part) = cut(piece, position, range) {
                     self.exchange.send_body(part).await?;
                 }
                 position += piece.len() as u64;
             }
         }
-        self.exchange.send_body(multipart.end()).await?;
+        self.exchange.send_body(multipart.closing().into()).await?;
         self.exchange.finish(None).await
     }
+}
+
+fn set_status(head: &mut ResponseHead, status: u16) {
+    head.status = status;
+    head.reason = reason_phrase(status).into();
 }
 
 /// The part of `piece`, which begins at `start`, that lies in `range`.

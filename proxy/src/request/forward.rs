@@ -32,8 +32,8 @@ pub(super) fn make_shareable(fields: &mut Fields) {
 /// Says for whom the request is made. X-Forwarded-For grows by the client's address; X-Forwarded-Proto is
 /// what the connection is, whatever the client claims.
 pub(super) fn add_forwarded(head: &mut RequestHead, connection: &ConnectionInfo) {
-    if let Some(client) = connection.client_ip() {
-        let client = client.to_canonical().to_string();
+    if let Some(client) = connection.client.as_inet() {
+        let client = client.ip().to_canonical().to_string();
         let value = match head.fields.get_joined("X-Forwarded-For") {
             Some(mut chain) => {
                 chain.extend_from_slice(b", ");

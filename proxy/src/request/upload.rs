@@ -36,8 +36,8 @@ impl Upload {
     /// piece is taken from the client only when there is room for it, and then moved without waiting.
     ///
     /// # Errors
-    /// [`ClientError::Gone`], or what reading from the client gave; the fetch then learns that the body is
-    /// cut short.
+    /// [`ClientError::Gone`], or what reading from the client gave. The machine ends with it, and the channel
+    /// closes without an end, so that no backend takes the part for the whole.
     pub(super) async fn step(&mut self, exchange: &mut Exchange) -> Result<(), ClientError> {
         let sender = match self {
             Upload::Moving(sender) => sender,
@@ -50,22 +50,8 @@ impl Upload {
                 }
             },
         };
-        let Ok(permit) = sender.reserve().await else {
-            // The backend answered without wanting the rest.
+        if move_piece(sender, exchange).await? == Moved::Last {
             *self = Upload::Over;
-            return Ok(());
-        };
-        match exchange.read_body().await {
-            Ok(Some(piece)) => permit.send(BodyPiece::Data(piece)),
-            Ok(None) => {
-                permit.send(BodyPiece::End(exchange.take_trailers()));
-                *self = Upload::Over;
-            }
-            Err(error) => {
-                // The channel closes without an end, so the backend never takes the part for the whole.
-                *self = Upload::Over;
-                return Err(error);
-            }
         }
         Ok(())
     }
@@ -76,6 +62,29 @@ impl Upload {
             if let Err(left) = self.step(exchange).await {
                 return left;
             }
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Moved {
+    One,
+    Last,
+}
+
+async fn move_piece(sender: &mpsc::Sender<BodyPiece>, exchange: &mut Exchange) -> Result<Moved, ClientError> {
+    let Ok(permit) = sender.reserve().await else {
+        // The backend has answered without wanting the rest.
+        return Ok(Moved::Last);
+    };
+    match exchange.read_body().await? {
+        Some(piece) => {
+            permit.send(BodyPiece::Data(piece));
+            Ok(Moved::One)
+        }
+        None => {
+            permit.send(BodyPiece::End(exchange.take_trailers()));
+            Ok(Moved::Last)
         }
     }
 }
