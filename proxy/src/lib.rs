@@ -1,5 +1,6 @@
 //! `lacquer`, the front door: a caching HTTP reverse proxy on pingora and moka.
 
+pub mod downstream;
 pub mod http;
 pub mod http1;
 pub mod time;
