@@ -1,5 +1,6 @@
 //! `lacquer`, the front door: a caching HTTP reverse proxy on pingora and moka.
 
+pub mod access_log;
 pub mod acl;
 pub mod bans;
 pub mod http;
