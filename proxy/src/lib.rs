@@ -5,4 +5,5 @@ pub mod acl;
 pub mod bans;
 pub mod http;
 pub mod metrics;
+pub mod ops;
 pub mod time;
