@@ -3,7 +3,6 @@
 //! In reading order: messages as values, the bytes they are made of, the connections they come and go by, the
 //! rules of caching, what is stored and how it is found, the two machines, and what watches over them.
 
-pub mod downstream;
 pub mod http;
 pub mod time;
 
@@ -27,3 +26,4 @@ pub mod request;
 pub mod access_log;
 pub mod housekeeping;
 pub mod metrics;
+pub mod ops;
