@@ -4,6 +4,7 @@
 //! rules of caching, what is stored and how it is found, the two machines, and what watches over them.
 
 pub mod http;
+pub mod rules;
 pub mod time;
 
 pub mod http1;
