@@ -199,6 +199,11 @@ pub(crate) fn nearest<'c>(
     name: &str,
     candidates: impl Iterator<Item = &'c str>,
 ) -> Option<&'c str> {
+    // No name is as long, and comparing costs the product of the lengths.
+    const NAME_BYTES_MAX: usize = 64;
+    if name.len() > NAME_BYTES_MAX {
+        return None;
+    }
     let plain = |text: &str| text.to_lowercase().replace('-', "_");
     let words = |text: &str| {
         let mut words: Vec<String> = text.split(['_', '.']).map(str::to_owned).collect();
