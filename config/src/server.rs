@@ -134,6 +134,8 @@ settings! {
         pub body_read: Duration = Duration::from_secs(30);
         /// How long a client may take no byte of its answer.
         pub write: Duration = Duration::from_secs(60);
+        /// How long an upgraded connection (WebSocket) may be quiet in both directions.
+        pub pipe_idle: Duration = Duration::from_secs(60);
         /// How long a TLS handshake may take.
         pub tls_handshake: Duration = Duration::from_secs(10);
     }

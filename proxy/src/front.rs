@@ -11,9 +11,7 @@ use arc_swap::ArcSwap;
 
 use crate::access_log::AccessLog;
 use crate::backend::BackendPool;
-use crate::bans::{
-    Ban, BanList, BanSubject, BanSyntaxError, InvalidTag, RequestSubject, Verdict,
-};
+use crate::bans::{Ban, BanList, BanSubject, BanSyntaxError, InvalidTag, RequestSubject, Verdict};
 use crate::fetch::FetchTask;
 use crate::http::{Fields, RequestHead, ResponseHead, Scheme};
 use crate::metrics::{Counter, Metrics};
@@ -104,7 +102,12 @@ impl Front {
     }
 
     /// What the store holds for a request, unless a ban or a surrogate-key purge has hit it since.
-    pub fn look_up(&self, key: &[u8], request: &RequestHead, now: Timestamp) -> Option<Arc<Object>> {
+    pub fn look_up(
+        &self,
+        key: &[u8],
+        request: &RequestHead,
+        now: Timestamp,
+    ) -> Option<Arc<Object>> {
         let object = self.store.get(key, &request.fields)?;
         if self.passes_bans(&object, request, now) {
             return Some(object);
@@ -119,7 +122,12 @@ impl Front {
         if object.ban_mark() == self.bans.newest() {
             return true;
         }
-        match self.bans.test(object.ban_mark(), &BanObject(object), Some(&BanRequest(request)), now) {
+        match self.bans.test(
+            object.ban_mark(),
+            &BanObject(object),
+            Some(&BanRequest(request)),
+            now,
+        ) {
             Verdict::Clear(mark) => {
                 object.set_ban_mark(mark);
                 true
@@ -144,7 +152,8 @@ impl Front {
             head.reason.clone_from(&synth.reason);
         }
         let mut body = Vec::new();
-        self.policy().synth(synth, request, xid, &mut head, &mut body);
+        self.policy()
+            .synth(synth, request, xid, &mut head, &mut body);
         Object::synthetic(head, body, Timestamp::now(), xid)
     }
 
@@ -166,7 +175,9 @@ impl Front {
     pub fn count_not_stored(&self, because: NotStored) {
         self.metrics.count(Counter::UncacheableResponses);
         self.metrics.count(match because {
-            NotStored::NoStore | NotStored::RequestNoStore | NotStored::NotUnderstood => Counter::NotStoredNoStore,
+            NotStored::NoStore | NotStored::RequestNoStore | NotStored::NotUnderstood => {
+                Counter::NotStoredNoStore
+            }
             NotStored::Private => Counter::NotStoredPrivate,
             NotStored::Authorization => Counter::NotStoredAuthorization,
             NotStored::VaryStar => Counter::NotStoredVaryStar,

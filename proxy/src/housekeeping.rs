@@ -4,7 +4,6 @@
 //! thread do not wait for it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -12,6 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::bans::LurkVerdict;
 use crate::front::{BanObject, Front};
+use crate::metrics::Counter;
 use crate::object::Object;
 use crate::store::Key;
 use crate::time::Timestamp;
@@ -20,7 +20,11 @@ use crate::time::Timestamp;
 const REAP_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Walks until `shutdown`. Bans are looked at every `lurker_interval`.
-pub async fn run(front: Arc<Front>, lurker_interval: Duration, mut shutdown: watch::Receiver<bool>) {
+pub async fn run(
+    front: Arc<Front>,
+    lurker_interval: Duration,
+    mut shutdown: watch::Receiver<bool>,
+) {
     let mut ticks = interval(lurker_interval.max(Duration::from_millis(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut next_reap = Instant::now() + REAP_INTERVAL;
@@ -64,7 +68,7 @@ fn walk(front: &Arc<Front>, reap: bool) {
     for (key, object) in gone {
         front.store.remove(&key, &object);
     }
-    front.store.counters().expired.fetch_add(dead, Ordering::Relaxed);
+    front.metrics.add(Counter::ObjectsExpired, dead);
     if let Some(lurk) = lurk {
         lurk.finish();
     }

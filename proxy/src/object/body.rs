@@ -76,16 +76,29 @@ impl Body {
     /// A complete body.
     pub fn whole(bytes: Bytes) -> Arc<Body> {
         let length = bytes.len() as u64;
-        let pieces = if bytes.is_empty() { Box::default() } else { Box::from([bytes]) };
+        let pieces = if bytes.is_empty() {
+            Box::default()
+        } else {
+            Box::from([bytes])
+        };
         let body = Body::growing(Growth::Transit, 0);
-        let complete = Complete { pieces, bytes: length, trailers: None };
-        body.complete.set(complete).expect("a new body has no end yet");
+        let complete = Complete {
+            pieces,
+            bytes: length,
+            trailers: None,
+        };
+        body.complete
+            .set(complete)
+            .expect("a new body has no end yet");
         Arc::new(body)
     }
 
     /// An empty body and the one writer that may append to it.
     pub fn new(growth: Growth, window: u64) -> BodyWriter {
-        BodyWriter { body: Arc::new(Body::growing(growth, window)), ended: false }
+        BodyWriter {
+            body: Arc::new(Body::growing(growth, window)),
+            ended: false,
+        }
     }
 
     fn growing(growth: Growth, window: u64) -> Body {
@@ -109,7 +122,11 @@ impl Body {
     /// A reader from the first byte. `None` once the first bytes of a body in transit are gone.
     pub fn reader(self: &Arc<Body>) -> Option<BodyReader> {
         if self.complete.get().is_some() {
-            return Some(BodyReader { body: Arc::clone(self), next: 0, slot: None });
+            return Some(BodyReader {
+                body: Arc::clone(self),
+                next: 0,
+                slot: None,
+            });
         }
         let mut filling = self.filling.lock();
         if filling.dropped > 0 {
@@ -124,7 +141,11 @@ impl Body {
         };
         filling.readers[slot] = Some(0);
         drop(filling);
-        Some(BodyReader { body: Arc::clone(self), next: 0, slot: Some(slot) })
+        Some(BodyReader {
+            body: Arc::clone(self),
+            next: 0,
+            slot: Some(slot),
+        })
     }
 
     /// Whole length, once it is known.
@@ -148,7 +169,11 @@ impl Body {
             if self.is_complete() {
                 return Some(true);
             }
-            self.filling.lock().end.is_some().then(|| self.is_complete())
+            self.filling
+                .lock()
+                .end
+                .is_some()
+                .then(|| self.is_complete())
         })
         .await
     }
@@ -173,9 +198,13 @@ const PIECE_OVERHEAD: u64 = size_of::<Bytes>() as u64 + 24;
 impl Filling {
     /// Drops the pieces that every reader has taken.
     fn trim(&mut self) {
-        let Some(oldest) = self.readers.iter().flatten().min() else { return };
+        let Some(oldest) = self.readers.iter().flatten().min() else {
+            return;
+        };
         while self.dropped < *oldest {
-            let Some(piece) = self.pieces.pop_front() else { break };
+            let Some(piece) = self.pieces.pop_front() else {
+                break;
+            };
             self.dropped += 1;
             self.dropped_bytes += piece.len() as u64;
         }
@@ -237,7 +266,11 @@ impl BodyWriter {
             filling.growth = Growth::Transit;
         }
         // A kept piece is copied so that it does not hold a whole read buffer for a few bytes.
-        let piece = if filling.in_transit() { piece } else { Bytes::copy_from_slice(&piece) };
+        let piece = if filling.in_transit() {
+            piece
+        } else {
+            Bytes::copy_from_slice(&piece)
+        };
         filling.pieces.push_back(piece);
         if filling.in_transit() {
             filling.trim();
@@ -248,7 +281,10 @@ impl BodyWriter {
 
     /// Resolves when nobody can read the body any more; never for a body that is kept.
     pub async fn abandoned(&self) {
-        wait_on(&self.body.drained, || self.body.filling.lock().is_abandoned().then_some(())).await;
+        wait_on(&self.body.drained, || {
+            self.body.filling.lock().is_abandoned().then_some(())
+        })
+        .await;
     }
 
     /// Whether the body has passed its limit, or never was to be kept.
@@ -263,13 +299,23 @@ impl BodyWriter {
         if !filling.in_transit() {
             let pieces = if filling.pieces.len() > 1 && filling.bytes <= ONE_PIECE_BYTES {
                 let mut joined = BytesMut::with_capacity(filling.bytes as usize);
-                filling.pieces.iter().for_each(|piece| joined.extend_from_slice(piece));
+                filling
+                    .pieces
+                    .iter()
+                    .for_each(|piece| joined.extend_from_slice(piece));
                 Box::from([joined.freeze()])
             } else {
                 filling.pieces.iter().cloned().collect()
             };
-            let complete = Complete { pieces, bytes: filling.bytes, trailers: trailers.clone() };
-            self.body.complete.set(complete).expect("only the writer ends a body, and once");
+            let complete = Complete {
+                pieces,
+                bytes: filling.bytes,
+                trailers: trailers.clone(),
+            };
+            self.body
+                .complete
+                .set(complete)
+                .expect("only the writer ends a body, and once");
             // Readers in the middle keep their place by piece, so the pieces they count stay until they
             // have read them; the complete form serves those who start now.
             if filling.readers.iter().all(Option::is_none) {
@@ -307,7 +353,11 @@ impl BodyReader {
     /// [`BodyFailed`] when the fetch ended early.
     pub async fn next(&mut self) -> Result<Option<Bytes>, BodyFailed> {
         let Some(slot) = self.slot else {
-            let complete = self.body.complete.get().expect("an unregistered reader reads a complete body");
+            let complete = self
+                .body
+                .complete
+                .get()
+                .expect("an unregistered reader reads a complete body");
             let piece = complete.pieces.get(self.next).cloned();
             self.next += usize::from(piece.is_some());
             return Ok(piece);

@@ -23,8 +23,14 @@ async fn first_bytes_are_read_before_the_last_are_written() {
     let mut writer = Body::new(Growth::Kept { bytes_max: 100 }, 10);
     let mut early = writer.body().reader().expect("nothing is dropped yet");
     writer.push(piece(3)).await.expect("kept");
-    assert_eq!(early.next().await.expect("growing").map(|p| p.len()), Some(3));
-    assert!(timeout(SOON, early.next()).await.is_err(), "there is nothing to read yet");
+    assert_eq!(
+        early.next().await.expect("growing").map(|p| p.len()),
+        Some(3)
+    );
+    assert!(
+        timeout(SOON, early.next()).await.is_err(),
+        "there is nothing to read yet"
+    );
 
     let late = tokio::spawn(read_all(writer.body().reader().expect("kept")));
     writer.push(piece(4)).await.expect("kept");
@@ -33,7 +39,11 @@ async fn first_bytes_are_read_before_the_last_are_written() {
     assert_eq!(late.await.expect("no panic"), Ok(7));
     assert_eq!(read_all(early).await, Ok(4));
     assert_eq!(read_all(body.reader().expect("complete")).await, Ok(7));
-    assert_eq!(body.pieces().map(<[Bytes]>::len), Some(1), "small bodies end in one piece");
+    assert_eq!(
+        body.pieces().map(<[Bytes]>::len),
+        Some(1),
+        "small bodies end in one piece"
+    );
 }
 
 #[tokio::test]
@@ -42,18 +52,32 @@ async fn writer_of_a_body_in_transit_waits_for_the_slowest_reader() {
     let mut fast = writer.body().reader().expect("new");
     let mut slow = writer.body().reader().expect("new");
     writer.push(piece(8)).await.expect("within the window");
-    assert!(timeout(SOON, writer.push(piece(8))).await.is_err(), "16 unread bytes pass the window of 10");
+    assert!(
+        timeout(SOON, writer.push(piece(8))).await.is_err(),
+        "16 unread bytes pass the window of 10"
+    );
     fast.next().await.expect("growing");
     fast.next().await.expect("growing");
-    assert!(writer.body().reader().is_some(), "the slow reader still holds the first piece");
+    assert!(
+        writer.body().reader().is_some(),
+        "the slow reader still holds the first piece"
+    );
     let weight = writer.body().weight();
     slow.next().await.expect("growing");
-    assert!(writer.body().weight() < weight, "what all have read is dropped");
+    assert!(
+        writer.body().weight() < weight,
+        "what all have read is dropped"
+    );
     assert!(writer.body().reader().is_none(), "the beginning is gone");
-    timeout(SOON, writer.push(piece(1))).await.expect("room again").expect("two readers");
+    timeout(SOON, writer.push(piece(1)))
+        .await
+        .expect("room again")
+        .expect("two readers");
     drop((fast, slow));
     assert_eq!(writer.push(piece(1)).await, Err(Abandoned));
-    timeout(SOON, writer.abandoned()).await.expect("no reader is left");
+    timeout(SOON, writer.abandoned())
+        .await
+        .expect("no reader is left");
 }
 
 #[tokio::test]
@@ -113,6 +137,9 @@ fn small_pieces_do_not_hold_the_buffer_they_were_cut_from() {
     let body = Arc::clone(writer.body());
     writer.append(buffer.slice(..10));
     writer.finish(None);
-    assert!(buffer.try_into_mut().is_ok(), "the read buffer is free again");
+    assert!(
+        buffer.try_into_mut().is_ok(),
+        "the read buffer is free again"
+    );
     assert!(body.weight() < 1000);
 }
