@@ -20,14 +20,13 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-use std::fmt::Display;
 use std::sync::Arc;
 
 use bytes::BytesMut;
 use pingora_core::protocols::{ALPN, Stream};
 use tokio::sync::watch;
 
-pub use error::{ClientError, Waiting};
+pub use error::{ClientError, Refusal, Waiting};
 pub use exchange::{BodyLength, Departure, Exchange, SendBody, Served, StoredHead, Traffic};
 pub use info::{Address, ConnectionInfo, Tls};
 pub use settings::{DownstreamSettings, Http2Settings};
@@ -42,7 +41,7 @@ pub trait Handler: Send + Sync + 'static {
     fn handle(&self, exchange: Exchange) -> impl Future<Output = Served> + Send;
 
     /// A request was refused before it became an exchange. For counting and logging; the client has its answer.
-    fn refused(&self, _info: &ConnectionInfo, _status: u16, _reason: &dyn Display) {}
+    fn refused(&self, _info: &ConnectionInfo, _refusal: Refusal) {}
 }
 
 /// What a connection runs with.

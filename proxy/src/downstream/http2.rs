@@ -113,9 +113,7 @@ where
                 spawn(exchange, context.handler.clone(), &active);
             }
             Err(reason) => {
-                context
-                    .handler
-                    .refused(&context.info, reason.status(), &reason);
+                context.handler.refused(&context.info, reason.into());
                 exchange::refuse(respond, reason);
                 refused += 1;
                 if refused > settings.http2.refused_requests_max {
