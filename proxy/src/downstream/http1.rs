@@ -21,7 +21,7 @@ use super::prefixed::Prefixed;
 use super::settings::DownstreamSettings;
 use super::shutdown::Shutdown;
 use super::wire::Wire;
-use super::{Context, Handler, http2};
+use super::{Context, Handler, handle, http2};
 use crate::http::{Fields, RequestHead, ResponseHead, reason_phrase};
 use crate::http1::{BodyFraming, Decoder, Expectation, ParsedRequest, Persistence, parse_request};
 
@@ -111,7 +111,8 @@ pub(super) async fn serve<H: Handler>(
                 return connection.refuse(refusal).await;
             }
         }
-        let served = context.handler.handle(Exchange::http1(connection)).await;
+        let exchange = Exchange::http1(connection);
+        let served = handle(&*context.handler, exchange, &context.info).await;
         let Some(returned) = served.0.and_then(Exchange::into_http1) else {
             return;
         };

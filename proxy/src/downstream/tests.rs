@@ -5,6 +5,7 @@ mod http2;
 mod limits;
 mod memory;
 mod support;
+mod writes;
 
 use super::*;
 

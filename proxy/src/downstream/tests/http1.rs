@@ -271,6 +271,8 @@ async fn a_broken_reply_is_seen_as_broken() {
     assert_eq!(server.event().await, "connection ended");
 
     assert_eq!(talk(&server, request("/panic", "1.1", "")).await, "");
+    assert_eq!(server.event().await, "panicked");
+    assert_eq!(server.event().await, "connection ended");
     let reply = talk(&server, request("/unanswered", "1.1", "")).await;
     assert!(reply.starts_with("HTTP/1.1 500 "), "{reply}");
     assert!(reply.contains("Connection: close\r\n"), "{reply}");

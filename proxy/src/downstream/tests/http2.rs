@@ -175,7 +175,8 @@ async fn doubtful_heads_are_refused_and_the_others_go_on() {
         .iter()
         .map(|(name, value)| (&name[..], *value))
         .collect();
-    let cases: &[(&str, &str, &[(&str, &str)], u16)] = &[
+    type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], u16);
+    let cases: &[Case<'_>] = &[
         ("GET", "/hello", &[("host", "other.example")], 400),
         (
             "GET",
@@ -371,7 +372,7 @@ async fn a_client_that_resets_or_leaves_is_noticed_while_waiting() {
     let (_response, _send) = client.send("GET", "/wait", true);
     assert_eq!(server.event().await, "waiting");
     client.connection.abort();
-    let mut events = vec![
+    let mut events = [
         server.event().await,
         server.event().await,
         server.event().await,

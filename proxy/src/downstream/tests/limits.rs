@@ -1,10 +1,12 @@
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use tokio::io::AsyncReadExt;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::super::DownstreamSettings;
-use super::support::{start, talk};
+use super::support::{PATIENCE, start, talk};
 use crate::http::Method;
 use crate::http1::HeadLimits;
 
@@ -150,7 +152,6 @@ async fn a_head_that_trickles_in_is_timed_out_as_a_whole() {
     let began = Instant::now();
     let (mut read, mut write) = client.stream.into_split();
     let trickle = tokio::spawn(async move {
-        use tokio::io::AsyncWriteExt;
         for byte in b"GET / HTTP/1.1\r\nX: ".iter().chain([b'y'; 1000].iter()) {
             if write.write_all(&[*byte]).await.is_err() {
                 return;
@@ -241,4 +242,43 @@ async fn a_client_that_takes_nothing_is_timed_out() {
         assert!(count > 0, "ended after {total}");
         total += count;
     }
+}
+
+#[tokio::test]
+async fn no_bytes_make_a_connection_hang_or_the_server_fail() {
+    let settings = DownstreamSettings {
+        linger_timeout: SHORT,
+        body_read_timeout: SHORT,
+        head_read_timeout: SHORT,
+        ..DownstreamSettings::default()
+    };
+    let mut server = start(settings).await;
+    let seed = b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n\
+        POST /early HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n123456789\
+        GET /stream HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
+    let mut random = StdRng::seed_from_u64(11);
+    for round in 0..300 {
+        let mut input = seed.to_vec();
+        for _ in 0..random.random_range(0..4) {
+            let at = random.random_range(0..input.len());
+            match random.random_range(0..3) {
+                0 => input[at] = random.random(),
+                1 => drop(input.remove(at)),
+                _ => input.insert(at, b"\r\n 0:;"[random.random_range(0..6)]),
+            }
+        }
+        let mut client = server.connect().await;
+        client.send(&input).await;
+        client.stream.shutdown().await.unwrap();
+        let mut replies = Vec::new();
+        let reading = client.stream.read_to_end(&mut replies);
+        let read = tokio::time::timeout(PATIENCE, reading).await;
+        read.unwrap_or_else(|_| panic!("round {round} hangs: {}", input.escape_ascii()))
+            .unwrap();
+        assert!(replies.is_empty() || replies.starts_with(b"HTTP/1.1 "));
+    }
+    while let Ok(event) = server.events.try_recv() {
+        assert_ne!(event, "panicked");
+    }
+    assert_eq!(server.connect().await.get("/hello").await.text(), "hello");
 }

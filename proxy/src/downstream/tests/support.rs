@@ -125,6 +125,10 @@ impl Handler for Scripted {
     fn refused(&self, _info: &ConnectionInfo, refusal: Refusal) {
         self.refused.lock().push(refusal.status());
     }
+
+    fn panicked(&self, _info: &ConnectionInfo) {
+        self.tell("panicked".to_owned());
+    }
 }
 
 impl Scripted {
