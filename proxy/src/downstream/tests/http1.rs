@@ -301,6 +301,43 @@ async fn an_upgrade_takes_the_connection_and_what_was_read_ahead() {
 }
 
 #[tokio::test]
+async fn connect_takes_the_connection_too() {
+    let server = server().await;
+    let mut client = server.connect().await;
+    client
+        .send("CONNECT b.example:443 HTTP/1.1\r\nHost: b.example:443\r\n\r\nhello")
+        .await;
+    let reply = client.head(Method::Connect).await;
+    assert_eq!(reply.head.status, 200);
+    let host = reply.head.fields.get_str("x-host");
+    assert_eq!(host, Some("b.example:443"));
+    for framing in ["content-length", "transfer-encoding", "connection"] {
+        assert!(!reply.head.fields.contains(framing), "{framing}");
+    }
+    client.stream.shutdown().await.unwrap();
+    assert_eq!(client.rest().await, "HELLO");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_connections_are_served_side_by_side() {
+    let server = server().await;
+    let clients = (0..50).map(|number| {
+        let connecting = server.connect();
+        async move {
+            let mut client = connecting.await;
+            for round in 0..40 {
+                let body = format!("{number} {round}");
+                let length = body.len();
+                let head = "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length";
+                client.send(format!("{head}: {length}\r\n\r\n{body}")).await;
+                assert_eq!(client.reply(Method::Post).await.text(), body);
+            }
+        }
+    });
+    futures_util::future::join_all(clients).await;
+}
+
+#[tokio::test]
 async fn a_client_that_goes_away_is_noticed_while_waiting() {
     let mut server = server().await;
     let mut client = server.connect().await;

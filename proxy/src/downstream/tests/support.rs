@@ -98,7 +98,17 @@ impl Handler for Scripted {
         let target = exchange.head().target.clone();
         let (path, query) = target.split_once('?').unwrap_or((&target, ""));
         let played = match path {
-            "/upgrade" => return self.upgrade(exchange).await,
+            "/upgrade" => {
+                let protocol = exchange.upgrade().unwrap_or("nothing").to_owned();
+                let head = ResponseHead::new(101)
+                    .with("Connection", "upgrade")
+                    .with("Upgrade", protocol);
+                return self.tunnel(exchange, &head).await;
+            }
+            "" if exchange.upgrade() == Some("CONNECT") => {
+                let head = ResponseHead::new(200).with("X-Host", &exchange.head().authority);
+                return self.tunnel(exchange, &head).await;
+            }
             "/unanswered" => return exchange.done(),
             "/abort" => {
                 let head = ResponseHead::new(200);
@@ -318,13 +328,9 @@ impl Scripted {
         }
     }
 
-    /// Answers 101 and sends back what comes, in capitals.
-    async fn upgrade(&self, mut exchange: Exchange) -> Served {
-        let protocol = exchange.upgrade().unwrap_or("nothing").to_owned();
-        let head = ResponseHead::new(101)
-            .with("Connection", "upgrade")
-            .with("Upgrade", protocol);
-        exchange.send_head(&head, SendBody::Empty).await.unwrap();
+    /// Takes the connection and sends back what comes, in capitals.
+    async fn tunnel(&self, mut exchange: Exchange, head: &ResponseHead) -> Served {
+        exchange.send_head(head, SendBody::Empty).await.unwrap();
         let (mut stream, leftover) = exchange.into_upgraded().await.unwrap();
         stream
             .write_all(&leftover.to_ascii_uppercase())
