@@ -16,6 +16,7 @@ mod list;
 mod lurker;
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 mod tests;
 
 pub use expression::{Ban, InvalidTag};

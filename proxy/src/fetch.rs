@@ -251,7 +251,7 @@ impl FetchTask {
             Kind::Response => keep_storable(&mut head, &directives, now),
             _ => None,
         };
-        let mut writer = Body::new(growth, settings.transit_bytes);
+        let mut writer = Body::new(growth, &settings.transit);
         let reader = writer
             .body()
             .reader()

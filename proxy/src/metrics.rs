@@ -22,6 +22,7 @@ mod session;
 mod shard;
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 mod tests;
 
 use std::time::{Duration, Instant};

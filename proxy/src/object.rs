@@ -18,7 +18,7 @@ use crate::rules::freshness::{Lifetime, LifetimeKind, StoredTimes};
 use crate::rules::vary::{VaryKey, VarySpec};
 use crate::time::Timestamp;
 
-pub use body::{Abandoned, Body, BodyFailed, BodyReader, BodyWriter, Growth};
+pub use body::{Abandoned, Body, BodyFailed, BodyReader, BodyWriter, Growth, Transit};
 
 /// When an answer was made and how long it serves. VCL: `obj.age`, `obj.ttl`, `obj.grace`, `obj.keep`.
 ///

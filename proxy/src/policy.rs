@@ -24,7 +24,7 @@ use crate::time::Timestamp;
 #[derive(Debug)]
 pub struct Request {
     pub head: RequestHead,
-    pub connection: ConnectionInfo,
+    pub connection: Arc<ConnectionInfo>,
     /// Number of this transaction.
     pub xid: u64,
     pub received: Timestamp,

@@ -87,7 +87,7 @@ pub async fn serve(front: &Arc<Front>, exchange: Exchange) -> Served {
     let head = exchange.head().clone();
     let request = Request {
         directives: RequestDirectives::of(&head.fields),
-        connection: exchange.info().clone(),
+        connection: Arc::clone(exchange.info()),
         xid: front.xid(),
         received: now,
         has_body: !matches!(exchange.body_length(), BodyLength::None),

@@ -3,8 +3,6 @@
 //! Composition only. Order matters at both ends: everything that can be wrong is found before a port opens,
 //! and listeners close before connections are asked to end.
 
-use std::num::TryFromIntError;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -22,11 +20,12 @@ use crate::access_log::{AccessLog, AccessLogError};
 use crate::backend::{BackendPool, PoolError, SystemResolver};
 use crate::bans::BanList;
 use crate::downstream::{
-    ConnectionInfo, DownstreamSettings, Exchange, Handler, Served, serve_connection, serve_http1,
+    ConnectionInfo, DownstreamSettings, Exchange, Handler, Refusal, Served, serve_connection, serve_http1,
 };
 use crate::front::{Exchangeable, Front};
 use crate::housekeeping;
 use crate::listener::{Address, ListenError, Listener, Protocols};
+use crate::object::Transit;
 use crate::metrics::{Counter, Exporter, Metrics, Outcome};
 use crate::ops::{OpsServer, OpsSettings, Phase, Readiness};
 use crate::policy::builtin::Builtin;
@@ -98,9 +97,9 @@ impl Server {
         };
         let store = Arc::new(Store::new(settings::store(&config), Arc::clone(&metrics)));
         let bans = Arc::new(BanList::new(config.purge.bans_max));
-        let pool = pool(&config)?;
+        let (pool, transit) = (pool(&config)?, Transit::new(0));
         let access_log = Arc::new(AccessLog::open(&settings::access_log(&config), Arc::clone(&metrics))?);
-        let front = Front::new(store, bans, metrics, exchangeable(&config, pool, access_log));
+        let front = Front::new(store, bans, metrics, exchangeable(&config, pool, access_log, &transit));
         let ops = match config.metrics.enabled {
             true => {
                 let address = config.metrics.address;
@@ -247,8 +246,9 @@ impl Control {
             }
         }
         access_log.reopen();
+        let transit = before.settings.transit.clone();
         let new_pool = !Arc::ptr_eq(&pool, &before.backends);
-        inner.front.exchange(exchangeable(&config, pool, access_log));
+        inner.front.exchange(exchangeable(&config, pool, access_log, &transit));
         inner.downstream.store(settings::downstream(&config));
         current.config = config;
         drop(current);
@@ -274,7 +274,7 @@ fn pool(config: &Config) -> Result<Arc<BackendPool>, PoolError> {
 
 fn exchangeable(config: &Config, backends: Arc<BackendPool>, access_log: Arc<AccessLog>) -> Exchangeable {
     Exchangeable {
-        settings: Arc::new(settings::front(config)),
+        settings: Arc::new(settings::front(config, transit)),
         policy: Arc::new(Builtin::new(settings::cache(config))),
         backends,
         access_log,
@@ -303,28 +303,29 @@ async fn serve(control: Control, stream: Stream, protocols: Protocols, shutdown:
     metrics.count(Counter::SessionsClosed);
 }
 
-/// Answers requests with the front door's machines; a panic ends one request.
+/// Answers requests with the front door's machines.
 struct FrontDoor(Arc<Front>);
 
 impl Handler for FrontDoor {
     async fn handle(&self, exchange: Exchange) -> Served {
-        let served = std::panic::AssertUnwindSafe(request::serve(&self.0, exchange));
-        match served.catch_unwind().await {
-            Ok(served) => served,
-            // The exchange is gone with the panic, so the client sees its reply broken off.
-            Err(_) => Served::taken(),
-        }
+        request::serve(&self.0, exchange).await
     }
 
-    fn refused(&self, info: &ConnectionInfo, status: u16, reason: &dyn std::fmt::Display) {
+    fn refused(&self, info: &ConnectionInfo, refusal: Refusal) {
         let metrics = &self.0.metrics;
         metrics.observe(Outcome::Refused, Duration::ZERO);
-        match status {
+        match refusal.status() {
             400 => metrics.count(Counter::ClientRequestsBad),
             417 => metrics.count(Counter::ClientRequestsExpectation),
             414 | 431 => metrics.count(Counter::HeadersOverflowed),
             _ => {}
         }
-        tracing::debug!(client = %info.client, status, %reason, "request refused");
+        let status = refusal.status();
+        tracing::debug!(client = %info.client, status, %refusal, "request refused");
+    }
+
+    fn panicked(&self, info: &ConnectionInfo) {
+        self.0.metrics.count(Counter::Panics);
+        tracing::error!(client = %info.client, "a request ended in a panic");
     }
 }

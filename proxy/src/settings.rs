@@ -2,7 +2,6 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Duration;
 
 use config::{BackendAddress, Config};
 
@@ -14,6 +13,7 @@ use crate::backend::{
 use crate::downstream::{DownstreamSettings, Http2Settings};
 use crate::front::FrontSettings;
 use crate::http1::HeadLimits;
+use crate::object::Transit;
 use crate::policy::builtin::{CacheSettings, ResponseMarks};
 use crate::rules::freshness::Heuristics;
 use crate::rules::storability::{ClientDirectives, SetCookieRule, StoreRules};
@@ -32,10 +32,11 @@ pub(crate) fn store(config: &Config) -> StoreSettings {
     }
 }
 
-pub(crate) fn front(config: &Config) -> FrontSettings {
+/// `transit` keeps the account of bodies in transit across a reload.
+pub(crate) fn front(config: &Config, transit: &Transit) -> FrontSettings {
     FrontSettings {
         object_bytes_max: config.cache.object_bytes_max.bytes(),
-        transit_bytes: config.cache.transit_bytes.bytes(),
+        transit: transit.with_window(config.cache.transit_bytes.bytes()),
         hit_for_miss: config.cache.hit_for_miss,
         ranges_max: config.cache.ranges_max as usize,
         pipe_idle: config.timeouts.pipe_idle,
@@ -159,12 +160,4 @@ pub(crate) fn access_log(config: &Config) -> AccessLogSettings {
             config::LogTarget::File(path) => Target::File(path.clone()),
         },
     }
-}
-
-pub(crate) fn bans_max(config: &Config) -> NonZeroUsize {
-    config.purge.bans_max
-}
-
-pub(crate) fn lurker_interval(config: &Config) -> Duration {
-    config.purge.lurker_interval
 }

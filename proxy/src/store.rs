@@ -35,7 +35,7 @@ pub type Key = Arc<[u8]>;
 const WEIGHT_UNIT: u64 = 16;
 
 /// What an entry costs in moka beyond what the weigher is given: measured with 1,000,000 entries.
-const ENTRY_OVERHEAD: u64 = 250;
+pub(crate) const ENTRY_OVERHEAD: u64 = 250;
 
 const SHARDS: usize = 256;
 

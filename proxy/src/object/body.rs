@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
@@ -19,6 +20,30 @@ use crate::http::Fields;
 
 /// Bodies up to this size end as one piece, so that a hit is one copy and one write.
 const ONE_PIECE_BYTES: u64 = 64 * 1024;
+
+/// What all bodies in transit share.
+#[derive(Clone, Debug)]
+pub struct Transit {
+    /// Most unread bytes that one body holds.
+    pub window: u64,
+    held: Arc<AtomicU64>,
+}
+
+impl Transit {
+    pub fn new(window: u64) -> Transit {
+        Transit { window, held: Arc::default() }
+    }
+
+    /// The same account with another window.
+    pub fn with_window(&self, window: u64) -> Transit {
+        Transit { window, held: Arc::clone(&self.held) }
+    }
+
+    /// Bytes that all bodies in transit hold now.
+    pub fn held_bytes(&self) -> u64 {
+        self.held.load(Ordering::Relaxed)
+    }
+}
 
 /// How a body grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +73,7 @@ pub struct Body {
     grown: Notify,
     /// A reader moved on or left: the writer looks again.
     drained: Notify,
-    /// Most bytes a body in transit holds unread.
-    window: u64,
+    transit: Transit,
 }
 
 #[derive(Debug)]
@@ -67,6 +91,8 @@ struct Filling {
     dropped: usize,
     dropped_bytes: u64,
     bytes: u64,
+    /// Bytes of this body in the account of [`Transit`].
+    accounted: u64,
     end: Option<Result<Option<Fields>, BodyFailed>>,
     /// Next piece of each reader; a slot is `None` when its reader has left.
     readers: Vec<Option<usize>>,
@@ -81,7 +107,7 @@ impl Body {
         } else {
             Box::from([bytes])
         };
-        let body = Body::growing(Growth::Transit, 0);
+        let body = Body::growing(Growth::Transit, &Transit::new(0));
         let complete = Complete {
             pieces,
             bytes: length,
@@ -94,14 +120,14 @@ impl Body {
     }
 
     /// An empty body and the one writer that may append to it.
-    pub fn new(growth: Growth, window: u64) -> BodyWriter {
+    pub fn new(growth: Growth, transit: &Transit) -> BodyWriter {
         BodyWriter {
-            body: Arc::new(Body::growing(growth, window)),
+            body: Arc::new(Body::growing(growth, transit)),
             ended: false,
         }
     }
 
-    fn growing(growth: Growth, window: u64) -> Body {
+    fn growing(growth: Growth, transit: &Transit) -> Body {
         Body {
             complete: OnceLock::new(),
             filling: Mutex::new(Filling {
@@ -110,12 +136,13 @@ impl Body {
                 dropped: 0,
                 dropped_bytes: 0,
                 bytes: 0,
+                accounted: 0,
                 end: None,
                 readers: Vec::new(),
             }),
             grown: Notify::new(),
             drained: Notify::new(),
-            window,
+            transit: transit.clone(),
         }
     }
 
@@ -192,6 +219,13 @@ impl Body {
     }
 }
 
+impl Drop for Body {
+    fn drop(&mut self) {
+        let accounted = self.filling.get_mut().accounted;
+        self.transit.held.fetch_sub(accounted, Ordering::Relaxed);
+    }
+}
+
 /// A `Bytes` and the shared header of its allocation.
 const PIECE_OVERHEAD: u64 = size_of::<Bytes>() as u64 + 24;
 
@@ -208,6 +242,14 @@ impl Filling {
             self.dropped += 1;
             self.dropped_bytes += piece.len() as u64;
         }
+    }
+
+    /// Brings the account of bytes in transit up to date.
+    fn account(&mut self, transit: &Transit) {
+        let held = if self.in_transit() { self.held_bytes() } else { 0 };
+        transit.held.fetch_add(held, Ordering::Relaxed);
+        transit.held.fetch_sub(self.accounted, Ordering::Relaxed);
+        self.accounted = held;
     }
 
     fn in_transit(&self) -> bool {
@@ -248,7 +290,7 @@ impl BodyWriter {
             let filling = self.body.filling.lock();
             if filling.is_abandoned() {
                 Some(Err(Abandoned))
-            } else if filling.in_transit() && filling.held_bytes() > self.body.window {
+            } else if filling.in_transit() && filling.held_bytes() > self.body.transit.window {
                 None
             } else {
                 Some(Ok(()))
@@ -274,6 +316,7 @@ impl BodyWriter {
         filling.pieces.push_back(piece);
         if filling.in_transit() {
             filling.trim();
+            filling.account(&self.body.transit);
         }
         drop(filling);
         self.body.grown.notify_waiters();
@@ -370,6 +413,7 @@ impl BodyReader {
                 let in_transit = filling.in_transit();
                 if in_transit {
                     filling.trim();
+                    filling.account(&self.body.transit);
                 }
                 return Some(Ok((Some(piece), in_transit)));
             }
@@ -409,6 +453,7 @@ impl Drop for BodyReader {
                 filling.pieces = VecDeque::new();
             } else if filling.in_transit() {
                 filling.trim();
+                filling.account(&self.body.transit);
             }
             drop(filling);
             self.body.drained.notify_one();
