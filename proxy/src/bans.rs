@@ -24,7 +24,7 @@ mod tests;
 pub use expression::{Ban, InvalidTag};
 pub use lexer::BanSyntaxError;
 pub use list::{Added, BanCounters, BanList, HeldMark, ListedBan};
-pub use lurker::{Lurk, LurkVerdict};
+pub use lurker::Lurk;
 pub use snapshot::{Mark, Verdict};
 
 use crate::http::Fields;

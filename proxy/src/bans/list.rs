@@ -5,7 +5,7 @@
 //! mark, and nobody waits. Writers take turns at one lock and replace the snapshot; entries lie in chunks so that
 //! adding copies a few hundred pointers, not the list.
 //!
-//! Lock order: `writer`, then `held`.
+//! Two locks, `writer` and `held`; neither is taken under the other.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;

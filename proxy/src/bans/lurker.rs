@@ -13,15 +13,6 @@ use super::list::{BanList, bump};
 use super::snapshot::{Cause, Mark, Snapshot, Verdict};
 use crate::time::Timestamp;
 
-/// What a lurker's test says of an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LurkVerdict {
-    /// A ban matches: remove the object.
-    Banned,
-    /// The object has to take this mark (as in [`Verdict::Clear`]), or it counts as banned after the round.
-    Clear(Mark),
-}
-
 /// A round under way. Give each object in the store to [`Lurk::test`], then call [`Lurk::finish`];
 /// a round that is dropped has changed nothing but counters.
 #[derive(Debug)]
@@ -54,10 +45,13 @@ impl BanList {
 }
 
 impl Lurk {
-    /// Tests one object against the bans that need no request. Costs nothing for objects whose mark is the newest.
-    pub fn test(&mut self, from: Mark, object: &dyn BanSubject, now: Timestamp) -> LurkVerdict {
+    /// Tests one object against the bans that need no request; costs next to nothing where its mark is the newest.
+    ///
+    /// [`Verdict::Banned`]: remove the object. [`Verdict::Clear`]: the object has to take that mark before the
+    /// round is finished, or it counts as banned afterwards.
+    pub fn test(&mut self, from: Mark, object: &dyn BanSubject, now: Timestamp) -> Verdict {
         if from.passed() >= self.snapshot.newest {
-            return LurkVerdict::Clear(from);
+            return Verdict::Clear(from);
         }
         let walk = self.snapshot.walk(from, object, None, now);
         let counts = &self.list.counts;
@@ -69,13 +63,13 @@ impl Lurk {
                     Cause::Tested => bump(&counts.lurker_killed, 1),
                     Cause::Cutoff => bump(&counts.lurker_killed_cutoff, 1),
                 }
-                LurkVerdict::Banned
+                Verdict::Banned
             }
             Verdict::Clear(mark) => {
                 let without_request = mark.passed_without_request();
                 self.passed = self.passed.min(mark.passed());
                 self.passed_without_request = self.passed_without_request.min(without_request);
-                LurkVerdict::Clear(mark)
+                Verdict::Clear(mark)
             }
         }
     }

@@ -127,7 +127,7 @@ impl Snapshot {
         self.newest
     }
 
-    /// The list without the bans that `bound` says are done, by whether they ask a request.
+    /// The list with raised floors, and without the bans at or below them.
     pub(super) fn without(&self, floor: u64, floor_without_request: u64) -> Snapshot {
         let mut next = Snapshot {
             newest: self.newest,

@@ -267,6 +267,27 @@ fn errors_say_where_and_what_was_expected() {
 }
 
 #[test]
+fn long_alternations_fit_the_bounds() {
+    let paths: Vec<String> = (0..600).map(|number| format!("/item/{number}")).collect();
+    let text = format!("req.url ~ ^({})$", paths.join("|"));
+    assert!(text.len() > 5000);
+    let ban = ban(&text);
+    for (url, banned) in [
+        ("/item/599", true),
+        ("/item/600", false),
+        ("/item/5990", false),
+    ] {
+        let list = list(10);
+        let mark = list.newest();
+        list.add(ban.clone(), NOW);
+        let mut request = request();
+        request.url = url.to_owned();
+        let verdict = list.test(mark, &object(), Some(&request), NOW);
+        assert_eq!(verdict == Verdict::Banned, banned, "{url}");
+    }
+}
+
+#[test]
 fn bans_are_bounded() {
     let long = format!("req.url == /{}", "x".repeat(9000));
     assert!(matches!(
@@ -427,7 +448,7 @@ fn full_list_counts_older_objects_as_banned() {
         Verdict::Clear(added.mark)
     );
     let mut lurk = list.lurk().unwrap();
-    assert_eq!(lurk.test(start, &object(), NOW), LurkVerdict::Banned);
+    assert_eq!(lurk.test(start, &object(), NOW), Verdict::Banned);
     assert_eq!(list.counters().bans_lurker_obj_killed_cutoff, 1);
     assert_eq!(list.counters().bans_lurker_obj_killed, 0);
 }
@@ -480,7 +501,7 @@ fn finished_round_drops_object_bans_and_passed_request_bans() {
     list.add(ban("obj.status == 404"), NOW);
     list.add(Ban::tag("nobody").unwrap(), NOW);
     let mut lurk = list.lurk().unwrap();
-    let LurkVerdict::Clear(mark) = lurk.test(start, &object(), NOW) else {
+    let Verdict::Clear(mark) = lurk.test(start, &object(), NOW) else {
         panic!("no ban matches");
     };
     assert_eq!(mark, Mark::new(0, 3), "the request ban holds it back");
@@ -491,7 +512,7 @@ fn finished_round_drops_object_bans_and_passed_request_bans() {
         panic!("another URL");
     };
     let mut lurk = list.lurk().unwrap();
-    assert_eq!(lurk.test(mark, &object(), NOW), LurkVerdict::Clear(mark));
+    assert_eq!(lurk.test(mark, &object(), NOW), Verdict::Clear(mark));
     assert_eq!(lurk.finish(), 1);
     assert!(list.lurk().is_none());
     assert_eq!(list.counters().bans_deleted, 3);
@@ -675,10 +696,10 @@ fn no_banned_object_is_ever_clear_under_concurrency() {
                     for (key, stored) in objects {
                         let mark = Mark::from_u64(stored.mark.load(Ordering::Acquire));
                         match lurk.test(mark, &stored.object, NOW) {
-                            LurkVerdict::Clear(mark) => {
+                            Verdict::Clear(mark) => {
                                 stored.mark.fetch_max(mark.as_u64(), Ordering::AcqRel);
                             }
-                            LurkVerdict::Banned => {
+                            Verdict::Banned => {
                                 let mut store = store.lock();
                                 if store.get(&key).is_some_and(|now| Arc::ptr_eq(now, &stored)) {
                                     store.remove(&key);
