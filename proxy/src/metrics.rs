@@ -18,6 +18,7 @@ mod counter;
 mod exporter;
 mod gauges;
 mod histogram;
+mod page;
 mod session;
 mod shard;
 
