@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::bans::LurkVerdict;
+use crate::bans::Verdict;
 use crate::front::{BanObject, Front};
 use crate::metrics::Counter;
 use crate::object::Object;
@@ -60,8 +60,8 @@ fn walk(front: &Arc<Front>, reap: bool) {
             gone.push((Arc::clone(key), Arc::clone(object)));
         } else if let Some(lurk) = &mut lurk {
             match lurk.test(object.ban_mark(), &BanObject(object), now) {
-                LurkVerdict::Banned => gone.push((Arc::clone(key), Arc::clone(object))),
-                LurkVerdict::Clear(mark) => object.set_ban_mark(mark),
+                Verdict::Banned => gone.push((Arc::clone(key), Arc::clone(object))),
+                Verdict::Clear(mark) => object.set_ban_mark(mark),
             }
         }
     });

@@ -2,18 +2,21 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use config::{Config, LogFormat};
 use proxy::cli::{self, Command, Overrides};
-use proxy::listener;
+use proxy::listener::handover::{self, HandoverError, Inherited};
 use proxy::server::{Control, Server};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Fewer instructions than the system's allocator on misses and passes, and less memory an object.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How long a new process waits for the old one's listeners.
+const HANDOVER_PATIENCE: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
     match cli::parse() {
@@ -55,20 +58,20 @@ fn serve(
     runtime.block_on(async {
         let upgrade_socket = cli::upgrade_socket(&config);
         let pid_file = config.server.pid_file.clone();
-        let sockets = match upgrade {
-            true => Some(take_over(&upgrade_socket).await?),
-            false => None,
-        };
         let mut signals = Signals::new()?;
-        let server = Server::bind(config, sockets).await?;
+        let inherited = match upgrade {
+            true => take_over(&upgrade_socket).await?,
+            false => Inherited::default(),
+        };
+        let server = Server::bind(config, inherited).await?;
         for address in server.addresses() {
-            tracing::info!(?address, "listening");
+            tracing::info!(%address, "listening");
         }
         if let Some(path) = &pid_file {
             std::fs::write(path, format!("{}\n", std::process::id()))
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
-        let (control, sockets) = (server.control(), server.sockets());
+        let (control, sockets) = (server.control(), server.sockets().context("cannot keep the listeners")?);
         server
             .run(
                 signals.until_stopped(&control, config_path.as_deref(), &overrides, || {
@@ -94,10 +97,10 @@ fn serve(
 }
 
 /// Waits for the running process to hand its listeners over, which it does on SIGQUIT.
-async fn take_over(socket: &Path) -> anyhow::Result<pingora_core::server::ListenFds> {
+async fn take_over(socket: &Path) -> anyhow::Result<Inherited> {
     tracing::info!(socket = %socket.display(), "waiting for listeners");
     let socket = socket.to_owned();
-    let taken = tokio::task::spawn_blocking(move || listener::take_over(&socket)).await;
+    let taken = tokio::task::spawn_blocking(move || handover::take(&socket, HANDOVER_PATIENCE)).await;
     Ok(taken.context("taking listeners over has panicked")??)
 }
 
@@ -126,7 +129,7 @@ impl Signals {
         control: &Control,
         config_path: Option<&Path>,
         overrides: &Overrides,
-        hand_over: impl Fn() -> anyhow::Result<()>,
+        hand_over: impl Fn() -> Result<(), HandoverError>,
     ) {
         loop {
             tokio::select! {
@@ -140,8 +143,8 @@ impl Signals {
                     }
                 }
                 _ = self.quit.recv() => match tokio::task::block_in_place(&hand_over) {
-                    Ok(()) => return,
-                    Err(error) => tracing::error!("{error:#}"),
+                    Ok(()) => return tracing::info!("listeners handed over, draining"),
+                    Err(error) => tracing::error!("{:#}", anyhow::Error::from(error)),
                 },
             }
         }

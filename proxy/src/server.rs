@@ -3,15 +3,15 @@
 //! Composition only. Order matters at both ends: everything that can be wrong is found before a port opens,
 //! and listeners close before connections are asked to end.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use config::Config;
+use config::{Config, ListenAddress};
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use pingora_core::protocols::Stream;
-use pingora_core::server::{Fds, ListenFds};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -24,7 +24,8 @@ use crate::downstream::{
 };
 use crate::front::{Exchangeable, Front};
 use crate::housekeeping;
-use crate::listener::{Address, ListenError, Listener, Protocols};
+use crate::listener::handover::Inherited;
+use crate::listener::{ListenError, Listener, Protocols, TlsListening};
 use crate::object::Transit;
 use crate::metrics::{Counter, Exporter, Metrics, Outcome};
 use crate::ops::{OpsServer, OpsSettings, Phase, Readiness};
@@ -57,7 +58,6 @@ pub enum ServerError {
 /// A front door whose ports are open and which serves nobody yet.
 pub struct Server {
     listeners: Vec<Listener>,
-    sockets: ListenFds,
     ops: Option<OpsServer>,
     control: Control,
     shutdown: watch::Sender<bool>,
@@ -84,12 +84,11 @@ struct Current {
 }
 
 impl Server {
-    /// Builds everything and binds every port. `sockets` are those of the process before, if any.
+    /// Builds everything and binds every port that the process before has not handed over.
     ///
     /// # Errors
     /// [`ServerError`]; then nothing runs and no port is open.
-    pub async fn bind(config: Config, sockets: Option<ListenFds>) -> Result<Server, ServerError> {
-        let sockets = sockets.unwrap_or_else(|| Arc::new(Mutex::new(Fds::new())));
+    pub async fn bind(config: Config, mut inherited: Inherited) -> Result<Server, ServerError> {
         let metrics = Arc::new(Metrics::new());
         let certificates = match config.tls.certificates.is_empty() {
             true => None,
@@ -108,11 +107,16 @@ impl Server {
             }
             false => None,
         };
-        let mut listeners = Vec::new();
-        for listen in &config.listen {
-            let (version, patience) = (config.tls.min_version, config.timeouts.tls_handshake);
-            listeners.push(Listener::bind(listen, certificates.as_ref(), version, patience, &sockets).await?);
-        }
+        let tls = TlsListening {
+            certificates: certificates.clone(),
+            min_version: config.tls.min_version,
+            handshake_timeout: config.timeouts.tls_handshake,
+        };
+        let listeners = config
+            .listen
+            .iter()
+            .map(|listen| Listener::bind(listen, &tls, &mut inherited))
+            .collect::<Result<Vec<_>, _>>()?;
         let places_max = u32::try_from(config.limits.connections_max.get()).unwrap_or(u32::MAX >> 3);
         let readiness = Arc::new(Readiness::new(Arc::clone(&front) as _));
         let control = Control(Arc::new(Inner {
@@ -124,7 +128,6 @@ impl Server {
         }));
         Ok(Server {
             listeners,
-            sockets,
             ops,
             control,
             shutdown: watch::Sender::new(false),
@@ -134,8 +137,17 @@ impl Server {
     }
 
     /// Where it listens, the ports chosen; in the order of the settings.
-    pub fn addresses(&self) -> Vec<Address> {
-        self.listeners.iter().map(|listener| listener.address().clone()).collect()
+    pub fn addresses(&self) -> impl Iterator<Item = &ListenAddress> {
+        self.listeners.iter().map(Listener::address)
+    }
+
+    /// The listeners' sockets once more, by address, to hand to the next process.
+    ///
+    /// # Errors
+    /// When the process has no file descriptor left.
+    pub fn sockets(&self) -> std::io::Result<Vec<(String, OwnedFd)>> {
+        let sockets = self.listeners.iter();
+        sockets.map(|listener| Ok((listener.address().to_string(), listener.duplicate()?))).collect()
     }
 
     pub fn metrics_address(&self) -> Option<std::net::SocketAddr> {
@@ -144,11 +156,6 @@ impl Server {
 
     pub fn control(&self) -> Control {
         self.control.clone()
-    }
-
-    /// The sockets to hand to the next process.
-    pub fn sockets(&self) -> ListenFds {
-        Arc::clone(&self.sockets)
     }
 
     /// Serves until `stop` resolves; then closes the listeners and gives what is under way until the drain
@@ -272,7 +279,12 @@ fn pool(config: &Config) -> Result<Arc<BackendPool>, PoolError> {
     Ok(Arc::new(BackendPool::new(settings::pool(config), Arc::new(SystemResolver))?))
 }
 
-fn exchangeable(config: &Config, backends: Arc<BackendPool>, access_log: Arc<AccessLog>) -> Exchangeable {
+fn exchangeable(
+    config: &Config,
+    backends: Arc<BackendPool>,
+    access_log: Arc<AccessLog>,
+    transit: &Transit,
+) -> Exchangeable {
     Exchangeable {
         settings: Arc::new(settings::front(config, transit)),
         policy: Arc::new(Builtin::new(settings::cache(config))),
