@@ -63,24 +63,40 @@ async fn head_goes_out_as_written_and_connection_is_used_again() {
     );
 }
 
+/// What the server does after its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Server {
+    Waits,
+    Ends,
+}
+
+type Case = (
+    Method,
+    &'static str,
+    Server,
+    Result<&'static str, &'static str>,
+    Then,
+);
+
+/// What becomes of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Then {
     Kept,
     Closed,
 }
 
-/// One request, one scripted answer, after which the server closes if `ends`.
+/// One request, one scripted answer.
 async fn check(
     method: Method,
     answer: &'static str,
-    ends: bool,
+    server: Server,
     expected: Result<&str, &str>,
     then: Then,
 ) {
     let address = serve(move |_, mut peer| async move {
         peer.head().await.expect("a request");
         peer.send(answer).await;
-        if !ends {
+        if server == Server::Waits {
             peer.closed().await;
         }
     })
@@ -102,96 +118,97 @@ async fn check(
 
 #[tokio::test]
 async fn responses_end_where_they_say() {
+    use Server::{Ends, Waits};
     use Then::{Closed, Kept};
-    let cases: [(Method, &'static str, bool, Result<&str, &str>, Then); 24] = [
+    let cases: [Case; 28] = [
         (
             Method::Get,
             "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc",
-            false,
+            Waits,
             Ok("abc"),
             Kept,
         ),
         (
             Method::Get,
             "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
-            false,
+            Waits,
             Ok(""),
             Kept,
         ),
         (
             Method::Get,
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n",
-            false,
+            Waits,
             Ok("abcde"),
             Kept,
         ),
         (
             Method::Get,
             "HTTP/1.1 200 OK\r\n\r\nuntil close",
-            true,
+            Ends,
             Ok("until close"),
             Closed,
         ),
         (
             Method::Get,
             "HTTP/1.0 200 OK\r\n\r\nold",
-            true,
+            Ends,
             Ok("old"),
             Closed,
         ),
         (
             Method::Get,
             "HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nold",
-            false,
+            Waits,
             Ok("old"),
             Closed,
         ),
         (
             Method::Get,
             "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 3\r\n\r\nold",
-            false,
+            Waits,
             Ok("old"),
             Kept,
         ),
         (
             Method::Get,
             "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc",
-            false,
+            Waits,
             Ok("abc"),
             Closed,
         ),
         (
             Method::Head,
             "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n",
-            false,
+            Waits,
             Ok(""),
             Kept,
         ),
         (
             Method::Head,
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
-            false,
+            Waits,
             Ok(""),
             Kept,
         ),
         (
             Method::Get,
             "HTTP/1.1 204 No Content\r\n\r\n",
-            false,
+            Waits,
             Ok(""),
             Kept,
         ),
         (
             Method::Get,
             "HTTP/1.1 304 Not Modified\r\nContent-Length: 3\r\n\r\n",
-            false,
+            Waits,
             Ok(""),
             Kept,
         ),
         (
             Method::Get,
             "HTTP/1.1 500 Oops\r\nContent-Length: 3\r\n\r\nbad",
-            false,
+            Waits,
             Ok("bad"),
             Kept,
         ),
@@ -199,71 +216,100 @@ async fn responses_end_where_they_say() {
         (
             Method::Get,
             "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabcHTTP/1.1 200 OK\r\n\r\n",
-            false,
+            Waits,
             Ok("abc"),
             Closed,
         ),
         (
             Method::Head,
             "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc",
-            false,
+            Waits,
             Ok(""),
             Closed,
         ),
         (
             Method::Get,
             "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nabc",
-            true,
+            Ends,
             Err("truncated"),
             Closed,
         ),
         (
             Method::Get,
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabc",
-            true,
+            Ends,
             Err("truncated"),
             Closed,
         ),
         (
             Method::Get,
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
-            true,
+            Ends,
             Err("truncated"),
             Closed,
         ),
         (
             Method::Get,
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
-            false,
+            Waits,
             Err("malformed"),
             Closed,
         ),
         (
             Method::Get,
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\nabc",
-            false,
+            Waits,
             Err("malformed"),
             Closed,
         ),
         (
             Method::Get,
             "SSH-2.0-OpenSSH_9.2\r\n",
-            false,
+            Waits,
             Err("malformed"),
             Closed,
         ),
         (
             Method::Get,
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
-            false,
+            Waits,
             Err("malformed"),
             Closed,
         ),
-        (Method::Post, "HTTP/1.1 200", true, Err("closed"), Closed),
-        (Method::Post, "", true, Err("closed"), Closed),
+        (Method::Post, "HTTP/1.1 200", Ends, Err("closed"), Closed),
+        (Method::Post, "", Ends, Err("closed"), Closed),
+        // Servers that announce when they will close.
+        (
+            Method::Get,
+            "HTTP/1.1 200 OK\r\nKeep-Alive: max=9, timeout=5\r\nContent-Length: 1\r\n\r\nx",
+            Waits,
+            Ok("x"),
+            Kept,
+        ),
+        (
+            Method::Get,
+            "HTTP/1.1 200 OK\r\nKeep-Alive: Timeout=1\r\nContent-Length: 1\r\n\r\nx",
+            Waits,
+            Ok("x"),
+            Closed,
+        ),
+        (
+            Method::Get,
+            "HTTP/1.1 200 OK\r\nKeep-Alive: timeout=0\r\nContent-Length: 1\r\n\r\nx",
+            Waits,
+            Ok("x"),
+            Closed,
+        ),
+        (
+            Method::Get,
+            "HTTP/1.1 200 OK\r\nKeep-Alive: timeout=soon\r\nContent-Length: 1\r\n\r\nx",
+            Waits,
+            Ok("x"),
+            Kept,
+        ),
     ];
-    for (method, answer, ends, expected, then) in cases {
-        check(method, answer, ends, expected, then).await;
+    for (method, answer, server, expected, then) in cases {
+        check(method, answer, server, expected, then).await;
     }
 }
 
