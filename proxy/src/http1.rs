@@ -19,7 +19,10 @@ mod target;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use control::parse_length;
+pub(crate) use decode::has_forbidden_trailer;
 pub use decode::{Decoded, Decoder};
+pub(crate) use encode::write_chosen_fields;
 pub use encode::{
     CHUNK_END, SentFraming, write_chunk_head, write_field, write_fields, write_last_chunk,
     write_request_head, write_response_head, write_status_line,
@@ -27,7 +30,7 @@ pub use encode::{
 pub use error::{BadBody, BadResponse, Malformed, Refused};
 pub use request::{Expectation, ParsedRequest, parse_request};
 pub use response::{ParsedResponse, parse_response};
-pub(crate) use target::is_authority;
+pub(crate) use target::{Target, is_authority};
 
 /// How large a head may be. Trailer sections keep to the same bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -57,10 +57,8 @@ impl<'a> ControlFields<'a> {
                     control.host_lines += 1;
                 }
                 6 if field.name.eq_ignore_ascii_case("expect") => control.add_expect(field.value),
-                7 if field.name.eq_ignore_ascii_case("upgrade") => {
-                    if !field.value.is_empty() {
-                        control.upgrade.get_or_insert(field.value);
-                    }
+                7 if field.name.eq_ignore_ascii_case("upgrade") && !field.value.is_empty() => {
+                    control.upgrade.get_or_insert(field.value);
                 }
                 10 if field.name.eq_ignore_ascii_case("connection") => {
                     control.add_connection(field.value);
@@ -167,7 +165,7 @@ impl Codings {
 }
 
 /// `1*DIGIT` that fits 64 bits; no sign, no space, no list.
-pub(super) fn parse_length(digits: &[u8]) -> Option<u64> {
+pub(crate) fn parse_length(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
     }

@@ -201,7 +201,7 @@ impl Decoder {
 }
 
 /// RFC 9110 §6.5.1: what decides framing, routing or the connection may not come late.
-fn has_forbidden_trailer(trailers: &Fields) -> bool {
+pub(crate) fn has_forbidden_trailer(trailers: &Fields) -> bool {
     const FORBIDDEN: [&str; 9] = [
         "content-length",
         "transfer-encoding",

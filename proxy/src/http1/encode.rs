@@ -3,7 +3,7 @@
 //! The writer of a head also writes its framing: Content-Length and Transfer-Encoding in the field list
 //! never reach the wire as they are, so that a head cannot promise another body than the one sent.
 
-use crate::http::{Fields, Method, RequestHead, ResponseHead};
+use crate::http::{Field, Fields, Method, RequestHead, ResponseHead};
 
 /// What ends the data of a chunk.
 pub const CHUNK_END: &[u8] = b"\r\n";
@@ -56,7 +56,16 @@ pub fn write_status_line(out: &mut Vec<u8>, head: &ResponseHead) {
 
 /// Appends the fields with the framing, without the blank line that ends the head.
 pub fn write_fields(out: &mut Vec<u8>, fields: &Fields, framing: SentFraming) {
-    for field in fields.iter() {
+    write_chosen_fields(out, fields.iter(), framing);
+}
+
+/// [`write_fields`] for those fields of a list that the caller has picked.
+pub(crate) fn write_chosen_fields<'a>(
+    out: &mut Vec<u8>,
+    fields: impl Iterator<Item = Field<'a>>,
+    framing: SentFraming,
+) {
+    for field in fields {
         let frames = match field.name.len() {
             14 if field.name.eq_ignore_ascii_case("content-length") => {
                 framing != SentFraming::Described

@@ -5,18 +5,18 @@ use crate::http::{Method, Scheme};
 
 /// A request target taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Target<'a> {
+pub(crate) struct Target<'a> {
     /// Path and query as received; `*`; for CONNECT empty.
-    pub(super) path: &'a str,
+    pub(crate) path: &'a str,
     /// The path is only a query: a slash stands before it.
-    pub(super) needs_slash: bool,
+    pub(crate) needs_slash: bool,
     /// The host and port the target itself names.
-    pub(super) authority: Option<&'a str>,
+    pub(crate) authority: Option<&'a str>,
 }
 
 impl<'a> Target<'a> {
     /// Reads a target in the form that goes with the method.
-    pub(super) fn parse(
+    pub(crate) fn parse(
         bytes: &'a [u8],
         method: &Method,
         scheme: Scheme,
@@ -52,7 +52,7 @@ impl<'a> Target<'a> {
         absolute_target(text, method, scheme)
     }
 
-    pub(super) fn to_path(self) -> String {
+    pub(crate) fn to_path(self) -> String {
         if self.needs_slash {
             let mut path = String::with_capacity(self.path.len() + 1);
             path.push('/');
@@ -97,14 +97,14 @@ fn absolute_target<'a>(
     if named != scheme {
         return Err(Refused::Misdirected);
     }
-    Ok(Target {
+    let path = match path {
         // RFC 9112 §3.2.4: OPTIONS without a path asks about the whole server.
-        path: if path.is_empty() && *method == Method::Options {
-            "*"
-        } else {
-            path
-        },
-        needs_slash: !path.starts_with('/') && !(path.is_empty() && *method == Method::Options),
+        "" if *method == Method::Options => "*",
+        other => other,
+    };
+    Ok(Target {
+        path,
+        needs_slash: !path.starts_with(['/', '*']),
         authority: Some(authority),
     })
 }
