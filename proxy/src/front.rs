@@ -225,7 +225,9 @@ impl Gauges for Front {
 impl BackendStats for Front {
     fn backends(&self) -> Vec<BackendSample> {
         let pool = self.backends();
-        pool.servers().map(|server| sample(pool.name(), &server)).collect()
+        pool.servers()
+            .map(|server| sample(pool.name(), &server))
+            .collect()
     }
 }
 

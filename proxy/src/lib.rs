@@ -25,9 +25,9 @@ pub mod request;
 
 pub mod access_log;
 pub mod housekeeping;
+pub mod listener;
 pub mod metrics;
 pub mod ops;
-pub mod listener;
 mod settings;
 pub mod tls;
 

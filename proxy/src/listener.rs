@@ -8,7 +8,6 @@
 pub mod handover;
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -103,13 +102,24 @@ impl Listener {
         let tls = match (config.tls, &tls.certificates) {
             (false, _) => None,
             (true, Some(certificates)) => Some(Tls {
-                acceptor: Arc::new(acceptor(Arc::clone(certificates), tls.min_version, protocols)),
+                acceptor: Arc::new(acceptor(
+                    Arc::clone(certificates),
+                    tls.min_version,
+                    protocols,
+                )),
                 handshake_timeout: tls.handshake_timeout,
             }),
-            (true, None) => return Err(ListenError::NoCertificates { address: config.address.clone() }),
+            (true, None) => {
+                return Err(ListenError::NoCertificates {
+                    address: config.address.clone(),
+                });
+            }
         };
-        let socket = Socket::open(&config.address, inherited)
-            .map_err(|source| ListenError::Bind { address: config.address.clone(), source })?;
+        let socket =
+            Socket::open(&config.address, inherited).map_err(|source| ListenError::Bind {
+                address: config.address.clone(),
+                source,
+            })?;
         let address = match &socket {
             Socket::Tcp(listener) => match listener.local_addr() {
                 Ok(bound) => ListenAddress::Tcp(bound),
@@ -117,7 +127,12 @@ impl Listener {
             },
             Socket::Unix(_) => config.address.clone(),
         };
-        Ok(Listener { socket, address, protocols, tls })
+        Ok(Listener {
+            socket,
+            address,
+            protocols,
+            tls,
+        })
     }
 
     /// Where it listens, the port chosen.
@@ -173,8 +188,14 @@ impl Listener {
         }
     }
 
-    async fn accept(&self, places: &Arc<Semaphore>) -> io::Result<(OwnedSemaphorePermit, L4Stream)> {
-        let place = Arc::clone(places).acquire_owned().await.expect("this semaphore is never closed");
+    async fn accept(
+        &self,
+        places: &Arc<Semaphore>,
+    ) -> io::Result<(OwnedSemaphorePermit, L4Stream)> {
+        let place = Arc::clone(places)
+            .acquire_owned()
+            .await
+            .expect("this semaphore is never closed");
         let stream = match &self.socket {
             Socket::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
@@ -224,7 +245,8 @@ fn bind_unix(path: &PathBuf) -> io::Result<std::os::unix::net::UnixListener> {
     use std::os::unix::net::{UnixListener, UnixStream};
     match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+            let is_socket =
+                std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
             if !is_socket || UnixStream::connect(path).is_ok() {
                 return Err(error);
             }
@@ -242,7 +264,9 @@ fn with_digest(mut stream: L4Stream, digest: SocketDigest) -> L4Stream {
 
 /// The TLS handshake, where the listener has one. `None`: the client and we did not come together.
 async fn secure(tls: Option<Tls>, stream: L4Stream) -> Option<Stream> {
-    let Some(tls) = tls else { return Some(Box::new(stream)) };
+    let Some(tls) = tls else {
+        return Some(Box::new(stream));
+    };
     match timeout(tls.handshake_timeout, tls.acceptor.tls_handshake(stream)).await {
         Ok(Ok(stream)) => return Some(Box::new(stream)),
         // Scanners, and clients with other ideas of trust: nothing that an operator could mend.
@@ -252,7 +276,11 @@ async fn secure(tls: Option<Tls>, stream: L4Stream) -> Option<Stream> {
     None
 }
 
-fn acceptor(certificates: Arc<CertificateStore>, min_version: TlsVersion, protocols: Protocols) -> Acceptor {
+fn acceptor(
+    certificates: Arc<CertificateStore>,
+    min_version: TlsVersion,
+    protocols: Protocols,
+) -> Acceptor {
     let versions: &[&rustls::SupportedProtocolVersion] = match min_version {
         TlsVersion::V1_2 => &[&rustls::version::TLS13, &rustls::version::TLS12],
         TlsVersion::V1_3 => &[&rustls::version::TLS13],

@@ -56,7 +56,7 @@ fn serve(
         .build()
         .context("cannot start threads")?;
     runtime.block_on(async {
-        let upgrade_socket = cli::upgrade_socket(&config);
+        let upgrade_socket = upgrade_socket(&config);
         let pid_file = config.server.pid_file.clone();
         let mut signals = Signals::new()?;
         let inherited = match upgrade {
@@ -71,16 +71,17 @@ fn serve(
             std::fs::write(path, format!("{}\n", std::process::id()))
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
-        let (control, sockets) = (server.control(), server.sockets().context("cannot keep the listeners")?);
+        let (control, sockets) = (
+            server.control(),
+            server.sockets().context("cannot keep the listeners")?,
+        );
         server
             .run(
                 signals.until_stopped(&control, config_path.as_deref(), &overrides, || {
-                    tracing::info!("handing the listeners over");
-                    let sent = sockets
-                        .lock()
-                        .send_to_sock(&upgrade_socket.display().to_string()[..]);
-                    sent.map(|_| ())
-                        .context("nobody took the listeners over; start `lacquer --upgrade` first")
+                    let sockets = sockets
+                        .iter()
+                        .map(|(address, socket)| (address.as_str(), socket));
+                    handover::give(&upgrade_socket, sockets)
                 }),
             )
             .await;
@@ -96,11 +97,19 @@ fn serve(
     })
 }
 
+fn upgrade_socket(config: &Config) -> PathBuf {
+    let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    config
+        .server
+        .upgrade_socket_path(runtime_dir, rustix::process::geteuid().is_root())
+}
+
 /// Waits for the running process to hand its listeners over, which it does on SIGQUIT.
 async fn take_over(socket: &Path) -> anyhow::Result<Inherited> {
     tracing::info!(socket = %socket.display(), "waiting for listeners");
     let socket = socket.to_owned();
-    let taken = tokio::task::spawn_blocking(move || handover::take(&socket, HANDOVER_PATIENCE)).await;
+    let taken =
+        tokio::task::spawn_blocking(move || handover::take(&socket, HANDOVER_PATIENCE)).await;
     Ok(taken.context("taking listeners over has panicked")??)
 }
 

@@ -3,6 +3,7 @@
 //! Composition only. Order matters at both ends: everything that can be wrong is found before a port opens,
 //! and listeners close before connections are asked to end.
 
+use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,14 +21,15 @@ use crate::access_log::{AccessLog, AccessLogError};
 use crate::backend::{BackendPool, PoolError, SystemResolver};
 use crate::bans::BanList;
 use crate::downstream::{
-    ConnectionInfo, DownstreamSettings, Exchange, Handler, Refusal, Served, serve_connection, serve_http1,
+    ConnectionInfo, DownstreamSettings, Exchange, Handler, Refusal, Served, serve_connection,
+    serve_http1,
 };
 use crate::front::{Exchangeable, Front};
 use crate::housekeeping;
 use crate::listener::handover::Inherited;
 use crate::listener::{ListenError, Listener, Protocols, TlsListening};
-use crate::object::Transit;
 use crate::metrics::{Counter, Exporter, Metrics, Outcome};
+use crate::object::Transit;
 use crate::ops::{OpsServer, OpsSettings, Phase, Readiness};
 use crate::policy::builtin::Builtin;
 use crate::request;
@@ -83,6 +85,22 @@ struct Current {
     pool_running: watch::Sender<bool>,
 }
 
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("listeners", &self.listeners)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Control")
+            .field("front", &self.0.front)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Server {
     /// Builds everything and binds every port that the process before has not handed over.
     ///
@@ -92,13 +110,23 @@ impl Server {
         let metrics = Arc::new(Metrics::new());
         let certificates = match config.tls.certificates.is_empty() {
             true => None,
-            false => Some(Arc::new(CertificateStore::load(&certificate_files(&config))?)),
+            false => Some(Arc::new(CertificateStore::load(&certificate_files(
+                &config,
+            ))?)),
         };
         let store = Arc::new(Store::new(settings::store(&config), Arc::clone(&metrics)));
         let bans = Arc::new(BanList::new(config.purge.bans_max));
         let (pool, transit) = (pool(&config)?, Transit::new(0));
-        let access_log = Arc::new(AccessLog::open(&settings::access_log(&config), Arc::clone(&metrics))?);
-        let front = Front::new(store, bans, metrics, exchangeable(&config, pool, access_log, &transit));
+        let access_log = Arc::new(AccessLog::open(
+            &settings::access_log(&config),
+            Arc::clone(&metrics),
+        )?);
+        let front = Front::new(
+            store,
+            bans,
+            metrics,
+            exchangeable(&config, pool, access_log, &transit),
+        );
         let ops = match config.metrics.enabled {
             true => {
                 let address = config.metrics.address;
@@ -117,14 +145,18 @@ impl Server {
             .iter()
             .map(|listen| Listener::bind(listen, &tls, &mut inherited))
             .collect::<Result<Vec<_>, _>>()?;
-        let places_max = u32::try_from(config.limits.connections_max.get()).unwrap_or(u32::MAX >> 3);
+        let places_max =
+            u32::try_from(config.limits.connections_max.get()).unwrap_or(u32::MAX >> 3);
         let readiness = Arc::new(Readiness::new(Arc::clone(&front) as _));
         let control = Control(Arc::new(Inner {
             front,
             certificates,
             downstream: arc_swap::ArcSwap::new(settings::downstream(&config)),
             readiness,
-            current: Mutex::new(Current { config, pool_running: watch::Sender::new(false) }),
+            current: Mutex::new(Current {
+                config,
+                pool_running: watch::Sender::new(false),
+            }),
         }));
         Ok(Server {
             listeners,
@@ -147,7 +179,9 @@ impl Server {
     /// When the process has no file descriptor left.
     pub fn sockets(&self) -> std::io::Result<Vec<(String, OwnedFd)>> {
         let sockets = self.listeners.iter();
-        sockets.map(|listener| Ok((listener.address().to_string(), listener.duplicate()?))).collect()
+        sockets
+            .map(|listener| Ok((listener.address().to_string(), listener.duplicate()?)))
+            .collect()
     }
 
     pub fn metrics_address(&self) -> Option<std::net::SocketAddr> {
@@ -161,12 +195,24 @@ impl Server {
     /// Serves until `stop` resolves; then closes the listeners and gives what is under way until the drain
     /// deadline.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let Server { listeners, ops, control, shutdown, places, places_max, .. } = self;
+        let Server {
+            listeners,
+            ops,
+            control,
+            shutdown,
+            places,
+            places_max,
+            ..
+        } = self;
         let inner = &control.0;
         let mut background = JoinSet::new();
         control.start_pool();
         let lurker_interval = inner.current.lock().config.purge.lurker_interval;
-        background.spawn(housekeeping::run(Arc::clone(&inner.front), lurker_interval, shutdown.subscribe()));
+        background.spawn(housekeeping::run(
+            Arc::clone(&inner.front),
+            lurker_interval,
+            shutdown.subscribe(),
+        ));
         let (ops_stop, ops_stopped) = tokio::sync::oneshot::channel::<()>();
         if let Some(ops) = ops {
             let front = &inner.front;
@@ -178,13 +224,15 @@ impl Server {
             );
             let readiness = Arc::clone(&inner.readiness);
             let stopped = ops_stopped.map(|_| ());
-            background.spawn(async move { ops.serve(Arc::new(exporter), readiness, stopped).await });
+            background
+                .spawn(async move { ops.serve(Arc::new(exporter), readiness, stopped).await });
         }
         let mut accepting = JoinSet::new();
         for listener in listeners {
             let control = control.clone();
             let signal = shutdown.subscribe();
-            let serve = move |stream, protocols| serve(control.clone(), stream, protocols, signal.clone());
+            let serve =
+                move |stream, protocols| serve(control.clone(), stream, protocols, signal.clone());
             let (places, metrics) = (Arc::clone(&places), Arc::clone(&inner.front.metrics));
             accepting.spawn(listener.run(places, metrics, shutdown.subscribe(), serve));
         }
@@ -195,9 +243,15 @@ impl Server {
         accepting.join_all().await;
         let patience = inner.current.lock().config.server.drain_timeout;
         // Every connection holds a place until it ends.
-        if timeout(patience, places.acquire_many(places_max)).await.is_err() {
+        if timeout(patience, places.acquire_many(places_max))
+            .await
+            .is_err()
+        {
             let left = places_max as usize - places.available_permits();
-            tracing::warn!(connections = left, "drain deadline passed, cutting connections");
+            tracing::warn!(
+                connections = left,
+                "drain deadline passed, cutting connections"
+            );
         }
         let _ = ops_stop.send(());
         inner.current.lock().pool_running.send_replace(true);
@@ -234,19 +288,40 @@ impl Control {
         if let Some(certificates) = &inner.certificates
             && let Err(error) = certificates.replace(&certificate_files(&config))
         {
-            inner.front.metrics.count(Counter::CertificateReloadFailures);
+            inner
+                .front
+                .metrics
+                .count(Counter::CertificateReloadFailures);
             return Err(error.into());
         }
         for (setting, changed) in [
             ("listen", config.listen != current.config.listen),
             ("metrics", config.metrics != current.config.metrics),
-            ("cache.memory", config.cache.memory != current.config.cache.memory),
-            ("cache.variants_max", config.cache.variants_max != current.config.cache.variants_max),
-            ("purge.bans_max", config.purge.bans_max != current.config.purge.bans_max),
-            ("purge.lurker_interval", config.purge.lurker_interval != current.config.purge.lurker_interval),
-            ("limits.connections_max", config.limits.connections_max != current.config.limits.connections_max),
+            (
+                "cache.memory",
+                config.cache.memory != current.config.cache.memory,
+            ),
+            (
+                "cache.variants_max",
+                config.cache.variants_max != current.config.cache.variants_max,
+            ),
+            (
+                "purge.bans_max",
+                config.purge.bans_max != current.config.purge.bans_max,
+            ),
+            (
+                "purge.lurker_interval",
+                config.purge.lurker_interval != current.config.purge.lurker_interval,
+            ),
+            (
+                "limits.connections_max",
+                config.limits.connections_max != current.config.limits.connections_max,
+            ),
             ("server", config.server != current.config.server),
-            ("tls.min_version", config.tls.min_version != current.config.tls.min_version),
+            (
+                "tls.min_version",
+                config.tls.min_version != current.config.tls.min_version,
+            ),
         ] {
             if changed {
                 tracing::warn!(setting, "changed, and takes effect only after a restart");
@@ -255,7 +330,9 @@ impl Control {
         access_log.reopen();
         let transit = before.settings.transit.clone();
         let new_pool = !Arc::ptr_eq(&pool, &before.backends);
-        inner.front.exchange(exchangeable(&config, pool, access_log, &transit));
+        inner
+            .front
+            .exchange(exchangeable(&config, pool, access_log, &transit));
         inner.downstream.store(settings::downstream(&config));
         current.config = config;
         drop(current);
@@ -276,7 +353,10 @@ impl Control {
 }
 
 fn pool(config: &Config) -> Result<Arc<BackendPool>, PoolError> {
-    Ok(Arc::new(BackendPool::new(settings::pool(config), Arc::new(SystemResolver))?))
+    Ok(Arc::new(BackendPool::new(
+        settings::pool(config),
+        Arc::new(SystemResolver),
+    )?))
 }
 
 fn exchangeable(
@@ -295,19 +375,38 @@ fn exchangeable(
 
 fn certificate_files(config: &Config) -> Vec<CertificateFiles> {
     let pairs = config.tls.certificates.iter();
-    pairs.map(|pair| CertificateFiles::new(&pair.certificate, &pair.key)).collect()
+    pairs
+        .map(|pair| CertificateFiles::new(&pair.certificate, &pair.key))
+        .collect()
 }
 
 /// One client's connection, from its first byte to its last.
-async fn serve(control: Control, stream: Stream, protocols: Protocols, shutdown: watch::Receiver<bool>) {
+async fn serve(
+    control: Control,
+    stream: Stream,
+    protocols: Protocols,
+    shutdown: watch::Receiver<bool>,
+) {
     static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-    let info = ConnectionInfo::of(&stream, NEXT_ID.fetch_add(1, Ordering::Relaxed), Timestamp::now());
+    let info = ConnectionInfo::of(
+        &stream,
+        NEXT_ID.fetch_add(1, Ordering::Relaxed),
+        Timestamp::now(),
+    );
     let settings = control.0.downstream.load_full();
     let metrics = Arc::clone(&control.0.front.metrics);
     let handler = Arc::new(FrontDoor(Arc::clone(&control.0.front)));
     match (protocols, &info.tls) {
         (Protocols::Http1, None) => {
-            serve_http1(stream, bytes::BytesMut::new(), info, settings, handler, shutdown).await;
+            serve_http1(
+                stream,
+                bytes::BytesMut::new(),
+                info,
+                settings,
+                handler,
+                shutdown,
+            )
+            .await;
         }
         // With TLS, ALPN has chosen among what the listener offers.
         _ => serve_connection(stream, info, settings, handler, shutdown).await,

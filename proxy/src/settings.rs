@@ -8,7 +8,8 @@ use config::{BackendAddress, Config};
 use crate::access_log::{AccessLogSettings, Format, Target};
 use crate::acl::Acl;
 use crate::backend::{
-    Balance, PoolSettings, ProbeSettings, ServerAddress, ServerSettings, Timeouts, TlsSettings, Verification,
+    Balance, PoolSettings, ProbeSettings, ServerAddress, ServerSettings, Timeouts, TlsSettings,
+    Verification,
 };
 use crate::downstream::{DownstreamSettings, Http2Settings};
 use crate::front::FrontSettings;
@@ -51,7 +52,10 @@ pub(crate) fn cache(config: &Config) -> CacheSettings {
         stale_if_error: cache.stale_if_error,
         keep: cache.keep,
         hit_for_miss: cache.hit_for_miss,
-        heuristics: Heuristics { fraction: cache.heuristic_fraction.get(), max: cache.heuristic_max },
+        heuristics: Heuristics {
+            fraction: cache.heuristic_fraction.get(),
+            max: cache.heuristic_max,
+        },
         store_rules: StoreRules {
             set_cookie: match cache.store_set_cookie {
                 true => SetCookieRule::Store,
@@ -62,12 +66,31 @@ pub(crate) fn cache(config: &Config) -> CacheSettings {
                 false => ClientDirectives::Ignore,
             },
         },
-        targeted_fields: cache.targeted_fields.iter().map(ToString::to_string).collect(),
-        purge: config.purge.enabled.then(|| Acl::new(config.purge.allow.iter().copied())),
-        host: config.backend.host_header.as_ref().map(|host| host.to_string().into()),
+        targeted_fields: cache
+            .targeted_fields
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        purge: config
+            .purge
+            .enabled
+            .then(|| Acl::new(config.purge.allow.iter().copied())),
+        host: config
+            .backend
+            .host_header
+            .as_ref()
+            .map(|host| host.to_string().into()),
         marks: ResponseMarks {
-            via: response.via.as_ref().map(ToString::to_string).unwrap_or_default(),
-            cache_status: response.cache_status.as_ref().map(ToString::to_string).unwrap_or_default(),
+            via: response
+                .via
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+            cache_status: response
+                .cache_status
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
             x_cache: response.x_cache,
             x_varnish: response.x_varnish,
         },
@@ -140,7 +163,8 @@ pub(crate) fn downstream(config: &Config) -> Arc<DownstreamSettings> {
         write_timeout: timeouts.write,
         http2: Http2Settings {
             concurrent_streams_max: limits.http2_streams_max.get(),
-            header_list_bytes_max: u32::try_from(limits.http2_header_list_bytes_max.bytes()).unwrap_or(u32::MAX),
+            header_list_bytes_max: u32::try_from(limits.http2_header_list_bytes_max.bytes())
+                .unwrap_or(u32::MAX),
             pending_accept_reset_streams_max: limits.http2_resets_max.get(),
             ..Http2Settings::default()
         },

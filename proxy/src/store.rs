@@ -234,7 +234,8 @@ impl Store {
         let after = variants.without(object);
         if after.is_empty() {
             self.index.invalidate(key);
-            self.objects.fetch_sub(variants.len() as u64, Ordering::Relaxed);
+            self.objects
+                .fetch_sub(variants.len() as u64, Ordering::Relaxed);
         } else {
             self.put(&Key::from(key), &entry, variants.len(), after);
         }

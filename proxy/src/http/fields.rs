@@ -162,7 +162,9 @@ impl Fields {
     pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a {
         self.entries
             .iter()
-            .filter(move |entry| name_bytes(&self.bytes, entry).eq_ignore_ascii_case(name.as_bytes()))
+            .filter(move |entry| {
+                name_bytes(&self.bytes, entry).eq_ignore_ascii_case(name.as_bytes())
+            })
             .map(|entry| value_of(&self.bytes, entry))
     }
 
@@ -260,7 +262,8 @@ fn name_bytes<'a>(bytes: &'a [u8], entry: &Entry) -> &'a [u8] {
 }
 
 fn name_of<'a>(bytes: &'a [u8], entry: &Entry) -> &'a str {
-    std::str::from_utf8(name_bytes(bytes, entry)).expect("a name was checked or given as a str when it was appended")
+    std::str::from_utf8(name_bytes(bytes, entry))
+        .expect("a name was checked or given as a str when it was appended")
 }
 
 fn value_of<'a>(bytes: &'a [u8], entry: &Entry) -> &'a [u8] {

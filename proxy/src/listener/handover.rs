@@ -34,7 +34,9 @@ pub enum HandoverError {
         #[source]
         source: io::Error,
     },
-    #[error("no process handed its listeners over at {path} within {waited:?}; send the old one SIGQUIT")]
+    #[error(
+        "no process handed its listeners over at {path} within {waited:?}; send the old one SIGQUIT"
+    )]
     NobodyCame { path: PathBuf, waited: Duration },
     #[error("what came over {path} is no list of listeners")]
     Malformed { path: PathBuf },
@@ -58,7 +60,10 @@ impl Inherited {
 /// # Errors
 /// [`HandoverError`]; the old process then goes on as if nothing had been.
 pub fn take(path: &Path, patience: Duration) -> Result<Inherited, HandoverError> {
-    let refuse = |source| HandoverError::Socket { path: path.to_owned(), source };
+    let refuse = |source| HandoverError::Socket {
+        path: path.to_owned(),
+        source,
+    };
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(refuse(error)),
         _ => {}
@@ -73,7 +78,10 @@ pub fn take(path: &Path, patience: Duration) -> Result<Inherited, HandoverError>
             Ok((stream, _)) => break receive(&stream, path),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 if Instant::now() >= deadline {
-                    break Err(HandoverError::NobodyCame { path: path.to_owned(), waited: patience });
+                    break Err(HandoverError::NobodyCame {
+                        path: path.to_owned(),
+                        waited: patience,
+                    });
                 }
                 std::thread::sleep(POLL);
             }
@@ -85,16 +93,27 @@ pub fn take(path: &Path, patience: Duration) -> Result<Inherited, HandoverError>
 }
 
 fn receive(stream: &UnixStream, path: &Path) -> Result<Inherited, HandoverError> {
-    let refuse = |source| HandoverError::Socket { path: path.to_owned(), source };
-    let malformed = || HandoverError::Malformed { path: path.to_owned() };
+    let refuse = |source| HandoverError::Socket {
+        path: path.to_owned(),
+        source,
+    };
+    let malformed = || HandoverError::Malformed {
+        path: path.to_owned(),
+    };
     stream.set_nonblocking(false).map_err(refuse)?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).map_err(refuse)?;
+    stream
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .map_err(refuse)?;
     let mut names = vec![0; NAMES_BYTES_MAX];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(LISTENERS_MAX))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let received =
-        recvmsg(stream, &mut [IoSliceMut::new(&mut names)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)
-            .map_err(|error| refuse(error.into()))?;
+    let received = recvmsg(
+        stream,
+        &mut [IoSliceMut::new(&mut names)],
+        &mut ancillary,
+        RecvFlags::CMSG_CLOEXEC,
+    )
+    .map_err(|error| refuse(error.into()))?;
     let sockets: Vec<OwnedFd> = ancillary
         .drain()
         .filter_map(|message| match message {
@@ -103,13 +122,17 @@ fn receive(stream: &UnixStream, path: &Path) -> Result<Inherited, HandoverError>
         })
         .flatten()
         .collect();
-    let truncated = received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC);
+    let truncated = received
+        .flags
+        .intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC);
     let names = std::str::from_utf8(&names[..received.bytes]).map_err(|_| malformed())?;
     let names: Vec<&str> = names.split_ascii_whitespace().collect();
     if truncated || names.is_empty() || names.len() != sockets.len() {
         return Err(malformed());
     }
-    Ok(Inherited(names.into_iter().map(String::from).zip(sockets).collect()))
+    Ok(Inherited(
+        names.into_iter().map(String::from).zip(sockets).collect(),
+    ))
 }
 
 /// Hands listeners to the process that waits at `path`. Blocks for a moment.
@@ -120,19 +143,31 @@ pub fn give<'a>(
     path: &Path,
     listeners: impl Iterator<Item = (&'a str, &'a OwnedFd)>,
 ) -> Result<(), HandoverError> {
-    let refuse = |source| HandoverError::Socket { path: path.to_owned(), source };
-    let (names, sockets): (Vec<&str>, Vec<_>) = listeners.map(|(name, socket)| (name, socket.as_fd())).unzip();
+    let refuse = |source| HandoverError::Socket {
+        path: path.to_owned(),
+        source,
+    };
+    let (names, sockets): (Vec<&str>, Vec<_>) = listeners
+        .map(|(name, socket)| (name, socket.as_fd()))
+        .unzip();
     if sockets.len() > LISTENERS_MAX {
         return Err(HandoverError::TooMany);
     }
     let names = names.join(" ");
     let stream = UnixStream::connect(path).map_err(refuse)?;
-    stream.set_write_timeout(Some(Duration::from_secs(5))).map_err(refuse)?;
+    stream
+        .set_write_timeout(Some(Duration::from_secs(5)))
+        .map_err(refuse)?;
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(LISTENERS_MAX))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     ancillary.push(SendAncillaryMessage::ScmRights(&sockets));
-    let sent = sendmsg(&stream, &[IoSlice::new(names.as_bytes())], &mut ancillary, SendFlags::empty())
-        .map_err(|error| refuse(error.into()))?;
+    let sent = sendmsg(
+        &stream,
+        &[IoSlice::new(names.as_bytes())],
+        &mut ancillary,
+        SendFlags::empty(),
+    )
+    .map_err(|error| refuse(error.into()))?;
     match sent == names.len() {
         true => Ok(()),
         false => Err(refuse(io::ErrorKind::WriteZero.into())),

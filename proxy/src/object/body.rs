@@ -31,12 +31,18 @@ pub struct Transit {
 
 impl Transit {
     pub fn new(window: u64) -> Transit {
-        Transit { window, held: Arc::default() }
+        Transit {
+            window,
+            held: Arc::default(),
+        }
     }
 
     /// The same account with another window.
     pub fn with_window(&self, window: u64) -> Transit {
-        Transit { window, held: Arc::clone(&self.held) }
+        Transit {
+            window,
+            held: Arc::clone(&self.held),
+        }
     }
 
     /// Bytes that all bodies in transit hold now.
@@ -246,7 +252,11 @@ impl Filling {
 
     /// Brings the account of bytes in transit up to date.
     fn account(&mut self, transit: &Transit) {
-        let held = if self.in_transit() { self.held_bytes() } else { 0 };
+        let held = if self.in_transit() {
+            self.held_bytes()
+        } else {
+            0
+        };
         transit.held.fetch_add(held, Ordering::Relaxed);
         transit.held.fetch_sub(self.accounted, Ordering::Relaxed);
         self.accounted = held;

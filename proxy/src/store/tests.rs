@@ -272,8 +272,5 @@ fn random_operations_agree_with_a_plain_map() {
             }
         }
     }
-    assert_eq!(
-        store.objects(),
-        model.len() as u64
-    );
+    assert_eq!(store.objects(), model.len() as u64);
 }
