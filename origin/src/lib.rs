@@ -1,1 +1,3 @@
 //! Lacquer.
+
+pub mod cluster;
