@@ -1,1 +1,3 @@
-//! Lacquer.
+//! x
+pub mod kv;
+pub mod settings;
