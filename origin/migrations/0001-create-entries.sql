@@ -83,7 +83,7 @@ CREATE FUNCTION delete_entry(
 ) RETURNS boolean LANGUAGE plpgsql VOLATILE
     AS $$
 BEGIN
-    DELETE FROM entries AS e
+    DELETE FROM lacquer.entries AS e
     WHERE e.bucket = of_bucket AND e.key_head = head
         AND e.key_tail_digest = tail_digest AND e.revision = of_revision;
     RETURN FOUND;
