@@ -10,9 +10,14 @@ pub mod kv;
 
 pub mod store;
 
+pub mod http;
 pub mod metrics;
 pub mod purge;
+pub mod serve;
 
 pub mod cluster;
 
+pub mod command;
+
+pub use serve::{Drained, Origin, ServeError, serve};
 pub use settings::Settings;

@@ -43,8 +43,8 @@ use lane::Lane;
 use pool::Pool;
 use reader::Readers;
 
-/// Connections for what is neither a plain read nor a plain write.
-const POOL_CONNECTIONS: usize = 4;
+/// Fewest connections for what is neither a plain read nor a plain write.
+const POOL_CONNECTIONS_MIN: usize = 2;
 /// Writes above this size have a lane of their own, so that small ones do not wait behind them.
 const BULK_BYTES: usize = 1 << 20;
 
@@ -70,7 +70,12 @@ impl Store {
     pub async fn open(settings: &Settings, metrics: &Arc<Metrics>) -> Result<Self, StoreError> {
         let connector = Arc::new(Connector::new(&settings.postgres, settings.timeout)?);
         migrate(&connector).await?;
-        let pool = Arc::new(Pool::new(connector.clone(), POOL_CONNECTIONS));
+        buckets::create_configured(&connector, settings).await?;
+        let postgres = &settings.postgres;
+        // One more than they ask for: the lane of large values.
+        let others = postgres.read_connections + postgres.write_connections + 1;
+        let rest = postgres.connections.saturating_sub(others).max(POOL_CONNECTIONS_MIN);
+        let pool = Arc::new(Pool::new(connector.clone(), rest));
         let book = Arc::new(BucketBook::new(settings, pool.clone()));
         book.refresh().await?;
         let mut tasks = JoinSet::new();

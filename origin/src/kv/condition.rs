@@ -208,6 +208,19 @@ pub fn judge_read(conditions: &Conditions, current: Option<&Current>) -> Verdict
     Verdict::Proceed
 }
 
+/// Judges a change of an entry that is there, by the rules that `judge.sql` has for writes.
+pub fn judge_change(conditions: &Conditions, current: &Current) -> Verdict {
+    let write = conditions.for_write();
+    let names = |list: &RevisionList| match list {
+        RevisionList::Any => true,
+        RevisionList::Of(revisions) => revisions.contains(&current.revision),
+    };
+    let failed = write.if_match.as_ref().is_some_and(|list| !names(list))
+        || write.unmodified_since.is_some_and(|date| current.modified_at.second() > date.second())
+        || write.if_none_match.as_ref().is_some_and(names);
+    if failed { Verdict::Failed } else { Verdict::Proceed }
+}
+
 /// If-Match of a read also takes the date of the entry, quoted or bare.
 fn matches_strongly(list: &TagList, current: &Current) -> bool {
     let same_second = |date: Timestamp| date.second() == current.modified_at.second();
@@ -330,6 +343,27 @@ mod tests {
         check_missing(&[("If-Match", DATE)], Verdict::Proceed);
         check_missing(&[("If-None-Match", "*")], Verdict::Proceed);
         check_missing(&[("If-Unmodified-Since", BEFORE)], Verdict::Proceed);
+    }
+
+    #[test]
+    fn changes_fail_where_reads_are_not_modified() {
+        use Verdict::{Failed, Proceed};
+        let current = Current { revision: Revision(7), modified_at: date(DATE), dating: Dating::Moved };
+        for (fields, expected) in [
+            (&[][..], Proceed),
+            (&[("If-Match", "\"7\"")], Proceed),
+            (&[("If-Match", "*")], Proceed),
+            (&[("If-Match", "\"6\"")], Failed),
+            (&[("If-Match", DATE)], Failed),
+            (&[("If-None-Match", "*")], Failed),
+            (&[("If-None-Match", "W/\"7\"")], Failed),
+            (&[("If-None-Match", "\"6\"")], Proceed),
+            (&[("If-Unmodified-Since", BEFORE)], Failed),
+            (&[("If-Unmodified-Since", DATE)], Proceed),
+            (&[("If-Match", "\"7\""), ("If-Unmodified-Since", BEFORE)], Proceed),
+        ] {
+            assert_eq!(judge_change(&conditions(fields), &current), expected, "{fields:?}");
+        }
     }
 
     #[test]

@@ -7,6 +7,9 @@ use bytes::Bytes;
 
 use super::{BucketName, Key, Timestamp, WriteConditions};
 
+/// Longest time to live, in seconds: a hundred years, which every clock involved can add.
+pub const TTL_SECONDS_MAX: i64 = 3_155_760_000;
+
 /// The number of one write. Only grows for its key, also when the key is deleted and made again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision(pub i64);

@@ -152,6 +152,7 @@ async fn load(session: &Session) -> Result<Vec<Bucket>, StoreError> {
             name: row.try_get("name")?,
             settings: BucketSettings {
                 default_ttl_seconds: row.try_get("default_ttl_seconds")?,
+                partition: true,
                 timestamps: Some(if timestamps == "server" { Timestamps::Server } else { Timestamps::Client }),
                 cache_control: row.try_get("cache_control")?,
                 cdn_cache_control: row.try_get("cdn_cache_control")?,
@@ -159,6 +160,24 @@ async fn load(session: &Session) -> Result<Vec<Bucket>, StoreError> {
         })
     };
     rows.iter().map(bucket).collect::<Result<_, _>>().map_err(StoreError::Database)
+}
+
+/// Gives every bucket that the configuration wants a partition for its own.
+pub(super) async fn create_configured(connector: &Connector, settings: &Settings) -> Result<(), StoreError> {
+    let mut wanted = settings.buckets.iter().filter(|(_, bucket)| bucket.partition).peekable();
+    if wanted.peek().is_none() {
+        return Ok(());
+    }
+    let admin = BucketAdmin::open(connector).await?;
+    for (name, bucket) in wanted {
+        let name = BucketName::new(name.clone())
+            .map_err(|error| StoreError::Setting(format!("origin.buckets.{name}: {error}")))?;
+        match admin.create(&name, bucket).await {
+            Ok(()) | Err(StoreError::BucketExists) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Creates, lists, drops and empties buckets; for the command line.
