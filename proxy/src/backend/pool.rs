@@ -1,0 +1,345 @@
+//! The pool: which server gets a request, and what happens when it fails.
+
+use std::fmt;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::balance::{Candidates, Chooser};
+use super::connect::{Connector, Origin, Want};
+use super::counters::CounterValues;
+use super::error::BackendError;
+use super::exchange::{BackendRequest, Failed, Stage, exchange};
+use super::lookup::keep_looking_up;
+use super::probe::{Probe, keep_probing};
+use super::resolve::Resolve;
+use super::response::BackendResponse;
+use super::server::{Lease, Server};
+use super::settings::{PoolError, PoolSettings, ProbeSettings};
+use super::upload::{Repeatable, RequestBody, Upload};
+use crate::http1::HeadLimits;
+
+/// Servers that one pool may have: every request looks at each.
+const SERVERS_MAX: usize = 1024;
+
+/// A named group of servers that answer the same requests.
+///
+/// Names are looked up and probes run only while [`BackendPool::run`] does.
+pub struct BackendPool {
+    settings: PoolSettings,
+    servers: Vec<Arc<Server>>,
+    chooser: Chooser,
+    connector: Arc<Connector>,
+    resolver: Arc<dyn Resolve>,
+    limits: HeadLimits,
+}
+
+/// One server as metrics show it.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerStatus<'a> {
+    pub name: &'a str,
+    /// The verdict over the latest probes; always true without probes.
+    pub is_up: bool,
+    pub is_probed: bool,
+    /// The last 64 probes: bit 0 is the latest, a set bit went well. Zero without probes.
+    pub happy: u64,
+    /// Connections in use; idle ones do not count.
+    pub connections: usize,
+    pub counters: CounterValues,
+}
+
+impl BackendPool {
+    /// Nothing is connected or looked up yet; a name that does not resolve is no error.
+    ///
+    /// # Errors
+    /// [`PoolError`] for settings that contradict themselves, and for trust files that cannot be read.
+    pub fn new(
+        settings: PoolSettings,
+        resolver: Arc<dyn Resolve>,
+    ) -> Result<BackendPool, PoolError> {
+        check(&settings)?;
+        let servers = settings
+            .servers
+            .iter()
+            .map(|server| Ok(Arc::new(Server::new(server, &settings)?)))
+            .collect::<Result<Vec<_>, PoolError>>()?;
+        let names = settings.servers.iter().map(|server| server.name.as_str());
+        Ok(BackendPool {
+            chooser: Chooser::new(settings.balance, names),
+            connector: Arc::new(Connector::new(&settings)?),
+            limits: HeadLimits {
+                head_bytes_max: settings.head_bytes_max,
+                fields_max: settings.fields_max,
+                ..HeadLimits::default()
+            },
+            servers,
+            settings,
+            resolver,
+        })
+    }
+
+    pub fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    /// At least one server is healthy.
+    pub fn is_healthy(&self) -> bool {
+        self.servers.iter().any(|server| server.health.is_up())
+    }
+
+    /// Every server in the order of the settings.
+    pub fn servers(&self) -> impl ExactSizeIterator<Item = ServerStatus<'_>> {
+        self.servers.iter().map(|server| ServerStatus {
+            name: &server.name,
+            is_up: server.health.is_up(),
+            is_probed: server.health.is_probed(),
+            happy: server.health.happy(),
+            connections: server.connections(),
+            counters: server.counters.read(),
+        })
+    }
+
+    /// Looks up names and probes servers until `shutdown` turns true. Dropping the future stops both.
+    pub async fn run(&self, mut shutdown: watch::Receiver<bool>) {
+        let mut tasks = JoinSet::new();
+        for server in &self.servers {
+            if let Some((host, port)) = &server.lookup {
+                tasks.spawn(keep_looking_up(
+                    Arc::clone(server),
+                    Arc::clone(&self.resolver),
+                    host.clone(),
+                    *port,
+                    self.settings.dns_interval,
+                ));
+            }
+            if let Some(settings) = &self.settings.probe {
+                let probe = Probe::new(settings, &server.host, self.limits);
+                tasks.spawn(keep_probing(
+                    probe,
+                    Arc::clone(server),
+                    Arc::clone(&self.connector),
+                ));
+            }
+        }
+        // A sender that is gone means that the process is going.
+        let _ = shutdown.wait_for(|ending| *ending).await;
+        tasks.shutdown().await;
+    }
+
+    /// Sends a request and reads the head of its final response. The body is sent meanwhile; what is left
+    /// of it after an early success goes out while the response body is read.
+    ///
+    /// A request goes to another server when nothing of it was sent, or when it may be repeated
+    /// (RFC 9110 §9.2.2) and its body can be; and to the same one when a kept connection turned out dead.
+    ///
+    /// # Errors
+    /// [`BackendError`]; of several attempts the last one's.
+    pub async fn send(
+        &self,
+        mut request: BackendRequest<'_>,
+        body: RequestBody,
+    ) -> Result<BackendResponse, BackendError> {
+        let repeatable = match request.head.method.is_idempotent() && request.upgrade.is_none() {
+            true => Repeatable::Yes,
+            false => Repeatable::No,
+        };
+        let mut upload = Upload::new(body, &request.head.method, repeatable);
+        let mut tried: SmallVec<[usize; 4]> = SmallVec::new();
+        let mut last_error = None;
+        loop {
+            let (place, lease) = match self.choose(&request, &tried) {
+                Ok(chosen) => chosen,
+                // Why the first servers failed says more than that none is left.
+                Err(error) => return Err(last_error.unwrap_or(error)),
+            };
+            if !tried.is_empty() {
+                lease.server.counters.retried.add(1);
+            }
+            let (failed, returned) = match self.attempt(&mut request, upload, lease).await {
+                Ok(response) => return Ok(response),
+                Err(failed) => failed,
+            };
+            upload = returned;
+            tried.push(place);
+            let may_go_on = match failed.stage {
+                Stage::Unsent => true,
+                Stage::Unanswered | Stage::Silent => upload.can_repeat(),
+                Stage::Final => false,
+            };
+            if !may_go_on || tried.len() > self.settings.retries_max as usize {
+                return Err(failed.error);
+            }
+            last_error = Some(failed.error);
+        }
+    }
+
+    /// One server; over a second connection when the first was kept from earlier and had died since.
+    async fn attempt(
+        &self,
+        request: &mut BackendRequest<'_>,
+        mut upload: Upload,
+        mut lease: Lease,
+    ) -> Result<BackendResponse, (Failed, Upload)> {
+        let timeouts = request.timeouts.unwrap_or(self.settings.timeouts);
+        let mut want = Want::Any;
+        loop {
+            let server = Arc::clone(&lease.server);
+            let opening = self.connector.connect(&server, want, timeouts.connect);
+            let connection = match opening.await {
+                Ok(connection) => connection,
+                Err(error) => {
+                    if let BackendError::Connect { failure, .. } = &error {
+                        server.counters.connect_failed(*failure);
+                    }
+                    let stage = Stage::Unsent;
+                    return Err((Failed { error, stage }, upload));
+                }
+            };
+            let origin = connection.origin;
+            match origin {
+                Origin::Fresh => server.counters.connected.add(1),
+                Origin::Kept => server.counters.reused.add(1),
+            }
+            let exchanged = exchange(
+                connection,
+                lease,
+                &self.connector,
+                &self.limits,
+                timeouts,
+                request,
+                upload,
+            );
+            match exchanged.await {
+                Ok(response) => return Ok(response),
+                Err((failed, returned, returned_lease)) => {
+                    let died = origin == Origin::Kept && failed.stage == Stage::Unanswered;
+                    if !(died && returned.can_repeat()) {
+                        return Err((failed, returned));
+                    }
+                    server.counters.retried.add(1);
+                    upload = returned;
+                    lease = returned_lease;
+                    want = Want::Fresh;
+                }
+            }
+        }
+    }
+
+    fn choose(
+        &self,
+        request: &BackendRequest<'_>,
+        tried: &[usize],
+    ) -> Result<(usize, Lease), BackendError> {
+        let mut candidates: Candidates = self
+            .servers
+            .iter()
+            .enumerate()
+            .filter(|(place, server)| server.health.is_up() && !tried.contains(place))
+            .map(|(place, _)| place)
+            .collect();
+        if candidates.is_empty() {
+            if tried.is_empty() {
+                for server in &self.servers {
+                    server.counters.unhealthy.add(1);
+                }
+            }
+            return Err(BackendError::Unhealthy {
+                pool: self.settings.name.clone(),
+            });
+        }
+        let key = request.key.unwrap_or(request.head.target.as_bytes());
+        let connections = |place: usize| self.servers[place].connections();
+        while let Some(place) = self.chooser.choose(&candidates, key, connections) {
+            match self.servers[place].lease() {
+                Some(lease) => return Ok((place, lease)),
+                None => {
+                    self.servers[place].counters.busy.add(1);
+                    candidates.retain(|candidate| *candidate != place);
+                }
+            }
+        }
+        Err(BackendError::Busy {
+            pool: self.settings.name.clone(),
+        })
+    }
+}
+
+impl fmt::Debug for BackendPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BackendPool")
+            .field("settings", &self.settings)
+            .field("servers", &self.servers)
+            .finish_non_exhaustive()
+    }
+}
+
+fn check(settings: &PoolSettings) -> Result<(), PoolError> {
+    let pool = || settings.name.clone();
+    if settings.servers.is_empty() {
+        return Err(PoolError::NoServer { pool: pool() });
+    }
+    if settings.servers.len() > SERVERS_MAX {
+        return Err(PoolError::TooManyServers {
+            pool: pool(),
+            max: SERVERS_MAX,
+        });
+    }
+    for (place, server) in settings.servers.iter().enumerate() {
+        if settings.servers[..place]
+            .iter()
+            .any(|other| other.name == server.name)
+        {
+            return Err(PoolError::DuplicateServer {
+                pool: pool(),
+                server: server.name.clone(),
+            });
+        }
+    }
+    for (setting, is_zero) in [
+        ("connect timeout", settings.timeouts.connect.is_zero()),
+        ("first byte timeout", settings.timeouts.first_byte.is_zero()),
+        (
+            "between bytes timeout",
+            settings.timeouts.between_bytes.is_zero(),
+        ),
+        ("dns interval", settings.dns_interval.is_zero()),
+        ("head limit", settings.head_bytes_max == 0),
+    ] {
+        if is_zero {
+            return Err(PoolError::Zero {
+                pool: pool(),
+                setting,
+            });
+        }
+    }
+    match settings.probe.as_ref().and_then(probe_fault) {
+        Some(reason) => Err(PoolError::Probe {
+            pool: pool(),
+            reason,
+        }),
+        None => Ok(()),
+    }
+}
+
+fn probe_fault(probe: &ProbeSettings) -> Option<&'static str> {
+    let is_target = |byte: &u8| byte.is_ascii_graphic();
+    let host_is_valid = |host: &String| crate::http1::is_authority(host.as_bytes());
+    Some(match probe {
+        probe if probe.interval.is_zero() => "interval may not be zero",
+        probe if probe.timeout.is_zero() => "timeout may not be zero",
+        probe if !(1..=64).contains(&probe.window) => "window must be 1 to 64",
+        probe if probe.threshold > probe.window => "threshold must not be above window",
+        probe
+            if !probe.path.starts_with('/') || !probe.path.bytes().all(|byte| is_target(&byte)) =>
+        {
+            "path must start with / and hold no spaces"
+        }
+        probe if !probe.host.as_ref().is_none_or(host_is_valid) => "invalid host",
+        probe if !(200..=999).contains(&probe.expected_status) => {
+            "expected status must be a final one"
+        }
+        _ => return None,
+    })
+}

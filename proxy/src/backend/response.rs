@@ -1,0 +1,281 @@
+//! A response on its way in, and the connection's way back to the pool.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use pingora_core::protocols::Stream;
+
+use super::connect::{Connector, Origin};
+use super::endpoint::Endpoint;
+use super::error::{BackendError, MalformedResponse};
+use super::server::{Lease, Server};
+use super::wire::{Awaited, Step, Waiting, Wire};
+use crate::http::{Fields, ResponseHead};
+use crate::http1::{BadBody, BodyFraming, Decoded, Decoder, HeadLimits, Persistence};
+
+/// A final response: its head, and its body to be read.
+#[derive(Debug)]
+pub struct BackendResponse {
+    /// As received. Hop-by-hop fields are still in it.
+    pub head: ResponseHead,
+    pub body: ResponseBody,
+    server: Arc<Server>,
+    origin: Origin,
+}
+
+/// How much body is announced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyLength {
+    /// Bytes; zero also where the response cannot have a body (HEAD, 204, 304).
+    Known(u64),
+    /// Chunked, or until the connection ends.
+    Unknown,
+}
+
+/// The body of a response. Read to its end, it gives the connection back by itself; dropped before, it
+/// closes the connection, since nobody knows how much would have to be thrown away.
+#[derive(Debug)]
+pub struct ResponseBody {
+    state: State,
+    length: BodyLength,
+    trailers: Option<Fields>,
+}
+
+/// A connection that has left HTTP behind (101, or 2xx to CONNECT).
+pub struct Upgraded {
+    pub stream: Stream,
+    /// Bytes of the new protocol that came right behind the head; they precede what the stream gives.
+    pub buffered: BytesMut,
+    /// Counts as a connection in use until it is dropped.
+    lease: Lease,
+}
+
+#[derive(Debug)]
+enum State {
+    Receiving(Box<(Receiving, Decoder)>),
+    /// Complete.
+    Done,
+    /// Broke off; stays so.
+    Broken(Arc<Server>),
+    Tunnel(Box<Receiving>),
+}
+
+/// The connection of a response that is under way.
+#[derive(Debug)]
+pub(super) struct Receiving {
+    pub(super) wire: Wire,
+    pub(super) endpoint: Endpoint,
+    pub(super) lease: Lease,
+    pub(super) connector: Arc<Connector>,
+    pub(super) persistence: Persistence,
+}
+
+impl BackendResponse {
+    pub(super) fn new(
+        head: ResponseHead,
+        framing: BodyFraming,
+        origin: Origin,
+        receiving: Receiving,
+        limits: &HeadLimits,
+        tunnel: bool,
+    ) -> BackendResponse {
+        let server = Arc::clone(&receiving.lease.server);
+        let length = match framing {
+            BodyFraming::Empty => BodyLength::Known(0),
+            BodyFraming::Length(length) => BodyLength::Known(length),
+            BodyFraming::Chunked | BodyFraming::UntilClose => BodyLength::Unknown,
+        };
+        let decoder = Decoder::new(framing, limits);
+        let state = if tunnel {
+            State::Tunnel(Box::new(receiving))
+        } else if decoder.is_done() {
+            receiving.finish();
+            State::Done
+        } else {
+            State::Receiving(Box::new((receiving, decoder)))
+        };
+        BackendResponse {
+            head,
+            body: ResponseBody {
+                state,
+                length,
+                trailers: None,
+            },
+            server,
+            origin,
+        }
+    }
+
+    /// The name of the server that answered.
+    pub fn server(&self) -> &str {
+        &self.server.name
+    }
+
+    /// The connection had been used for a request before.
+    pub fn is_reused(&self) -> bool {
+        self.origin == Origin::Kept
+    }
+
+    /// The response ends HTTP on its connection: 101 to an upgrade, or 2xx to CONNECT.
+    pub fn is_upgrade(&self) -> bool {
+        matches!(self.body.state, State::Tunnel(_))
+    }
+
+    /// Hands over the connection, where [`BackendResponse::is_upgrade`].
+    pub fn into_upgraded(self) -> Option<Upgraded> {
+        match self.body.state {
+            State::Tunnel(receiving) => Some(Upgraded {
+                stream: receiving.wire.stream,
+                buffered: receiving.wire.input,
+                lease: receiving.lease,
+            }),
+            _ => None,
+        }
+    }
+}
+
+impl ResponseBody {
+    /// The next piece, never empty; `None` at the end. Also sends what is left of the request body.
+    /// Safe to cancel. A piece may share a buffer that is larger than itself.
+    ///
+    /// # Errors
+    /// [`BackendError::Truncated`], `Malformed`, `BetweenBytesTimeout`, `SendTimeout` or `RequestBody`; the
+    /// body then stays broken.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, BackendError> {
+        let (receiving, decoder) = match &mut self.state {
+            State::Receiving(receiving) => &mut **receiving,
+            State::Done | State::Tunnel(_) => return Ok(None),
+            State::Broken(server) => {
+                return Err(BackendError::Truncated {
+                    server: server.name.clone(),
+                    source: None,
+                });
+            }
+        };
+        match receiving.receive(decoder).await {
+            Ok(Received::Piece(piece)) => {
+                let counters = &receiving.lease.server.counters;
+                counters.beresp_bodybytes.add(piece.len() as u64);
+                // With the last byte of a known length the connection is free, not with the next call.
+                if decoder.is_done() {
+                    self.finish();
+                }
+                Ok(Some(piece))
+            }
+            Ok(Received::End(trailers)) => {
+                self.trailers = trailers;
+                self.finish();
+                Ok(None)
+            }
+            Err(error) => {
+                self.state = State::Broken(Arc::clone(&receiving.lease.server));
+                Err(error)
+            }
+        }
+    }
+
+    pub fn length(&self) -> BodyLength {
+        self.length
+    }
+
+    /// The trailers of a chunked body, once [`ResponseBody::next`] has returned `None`.
+    pub fn trailers(&mut self) -> Option<Fields> {
+        self.trailers.take()
+    }
+
+    fn finish(&mut self) {
+        if let State::Receiving(receiving) = std::mem::replace(&mut self.state, State::Done) {
+            receiving.0.finish();
+        }
+    }
+}
+
+enum Received {
+    Piece(Bytes),
+    End(Option<Fields>),
+}
+
+impl Receiving {
+    async fn receive(&mut self, decoder: &mut Decoder) -> Result<Received, BackendError> {
+        loop {
+            match decoder.decode(&mut self.wire.input) {
+                Ok(Decoded::Data(piece)) => return Ok(Received::Piece(piece)),
+                Ok(Decoded::End(trailers)) => return Ok(Received::End(trailers)),
+                Ok(Decoded::NeedMore) => {}
+                Err(error) => return Err(self.bad_body(error, None)),
+            }
+            let counters = &self.lease.server.counters;
+            let server = || self.lease.server.name.clone();
+            match self.wire.step(Awaited::Body, counters).await {
+                Step::Received(_) => {}
+                Step::Ended => match decoder.end_of_input() {
+                    Ok(()) => return Ok(Received::End(None)),
+                    Err(error) => {
+                        let source = self.wire.send_error.take();
+                        return Err(self.bad_body(error, source));
+                    }
+                },
+                Step::Failed(error) => {
+                    return Err(BackendError::Truncated {
+                        server: server(),
+                        source: Some(error),
+                    });
+                }
+                Step::ClientFailed => return Err(BackendError::RequestBody),
+                Step::TimedOut(Waiting::Send(waited)) => {
+                    return Err(BackendError::SendTimeout {
+                        server: server(),
+                        waited,
+                    });
+                }
+                Step::TimedOut(waiting) => {
+                    return Err(BackendError::BetweenBytesTimeout {
+                        server: server(),
+                        waited: waiting.duration(),
+                    });
+                }
+            }
+        }
+    }
+
+    fn bad_body(&self, error: BadBody, source: Option<std::io::Error>) -> BackendError {
+        let server = self.lease.server.name.clone();
+        match error {
+            BadBody::Truncated => BackendError::Truncated { server, source },
+            error => BackendError::Malformed {
+                server,
+                source: MalformedResponse::Body(error),
+            },
+        }
+    }
+
+    /// The response is complete: the connection is kept when both sides agree on where it stands.
+    fn finish(self) {
+        let clean = self.persistence == Persistence::KeepAlive
+            && self.wire.upload.is_done()
+            && self.wire.input.is_empty();
+        if clean && self.connector.keeps() {
+            self.lease.server.counters.recycled.add(1);
+            self.connector.keep(self.wire.stream, &self.endpoint);
+        }
+    }
+}
+
+impl Upgraded {
+    /// Counts bytes that went through the connection.
+    pub fn count(&self, to_server: u64, from_server: u64) {
+        let counters = &self.lease.server.counters;
+        counters.pipe_out.add(to_server);
+        counters.pipe_in.add(from_server);
+    }
+}
+
+impl fmt::Debug for Upgraded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upgraded")
+            .field("server", &self.lease.server.name)
+            .field("buffered", &self.buffered.len())
+            .finish_non_exhaustive()
+    }
+}

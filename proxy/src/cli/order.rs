@@ -1,0 +1,424 @@
+//! Orders to a front door that runs already: what they say in HTTP, and what came of them.
+//!
+//! A small blocking client, because a command line waits anyway: one connection, one request, HTTP/1.1 in plain text.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use config::BackendAddress;
+
+use crate::http::Scheme;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// For the whole exchange: the front door answers orders from memory.
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Answers to orders have a few hundred bytes; a peer that sends more is not a front door.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+const ANSWER_FIELDS_MAX: usize = 100;
+
+/// Something for a front door to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Drop what is stored for a URL, all variants of it.
+    PurgeUrl { url: PurgeUrl, mode: PurgeMode },
+    /// Drop every answer that has one of these keys in its Surrogate-Key.
+    PurgeKeys { keys: Vec<String>, mode: PurgeMode },
+    /// Drop every answer that an expression matches.
+    Ban { expression: String },
+}
+
+/// What becomes of purged answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PurgeMode {
+    /// They are gone.
+    Hard,
+    /// They are stale: served within their grace while they are fetched anew.
+    Soft,
+}
+
+impl Order {
+    /// The request, in bytes. `to` is the host of targets that name none.
+    fn request(&self, to: &BackendAddress) -> String {
+        let own_host = match to {
+            BackendAddress::Host { .. } => to.to_string(),
+            BackendAddress::Unix(_) => "localhost".to_owned(),
+        };
+        let (method, target, host) = match self {
+            Order::PurgeUrl { url, .. } => {
+                let host = url.authority.clone().unwrap_or(own_host);
+                ("PURGE", url.target(), host)
+            }
+            Order::PurgeKeys { .. } => ("PURGE", "/".to_owned(), own_host),
+            Order::Ban { .. } => ("BAN", "/".to_owned(), own_host),
+        };
+        let mut request = format!(
+            "{method} {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: lacquer/{}\r\n\
+             Accept: text/plain\r\nConnection: close\r\n",
+            env!("CARGO_PKG_VERSION")
+        );
+        match self {
+            Order::PurgeUrl { mode, .. } => request.push_str(mode.field()),
+            Order::PurgeKeys { keys, mode } => {
+                request.push_str(&format!("Surrogate-Key: {}\r\n", keys.join(" ")));
+                request.push_str(mode.field());
+            }
+            Order::Ban { expression } => {
+                request.push_str(&format!("Lacquer-Ban: {expression}\r\n"));
+            }
+        }
+        request.push_str("\r\n");
+        request
+    }
+}
+
+impl PurgeMode {
+    fn field(self) -> &'static str {
+        match self {
+            PurgeMode::Hard => "",
+            PurgeMode::Soft => "Lacquer-Purge: soft\r\n",
+        }
+    }
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Order::PurgeUrl { url, .. } => write!(f, "purge {url}"),
+            Order::PurgeKeys { keys, .. } => write!(f, "purge key {}", keys.join(" ")),
+            Order::Ban { expression } => write!(f, "ban {expression}"),
+        }
+    }
+}
+
+/// A URL to purge: absolute, or a path alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PurgeUrl {
+    scheme: Scheme,
+    /// Host and port, as typed; `None` for a path alone.
+    authority: Option<String>,
+    /// Path and query, as typed.
+    path: String,
+}
+
+/// A text that is no URL to purge.
+#[derive(Debug, thiserror::Error)]
+pub enum PurgeUrlError {
+    #[error("begin with http://, https:// or /")]
+    Scheme,
+    #[error("it has no host, or one with characters that no host has")]
+    Host,
+    #[error("leave out the part after #, which browsers never send")]
+    Fragment,
+    #[error("write characters beyond visible ASCII as %XX, as browsers send them")]
+    Character,
+}
+
+impl PurgeUrl {
+    /// The request target. Plain text on the wire means `http`, so `https` needs the absolute form (RFC 9112 §3.2.2).
+    fn target(&self) -> String {
+        match (&self.authority, self.scheme) {
+            (Some(authority), Scheme::Https) => format!("https://{authority}{}", self.path),
+            _ => self.path.clone(),
+        }
+    }
+}
+
+impl FromStr for PurgeUrl {
+    type Err = PurgeUrlError;
+
+    fn from_str(text: &str) -> Result<PurgeUrl, PurgeUrlError> {
+        if text.contains('#') {
+            return Err(PurgeUrlError::Fragment);
+        }
+        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(PurgeUrlError::Character);
+        }
+        if text.starts_with('/') {
+            return Ok(PurgeUrl {
+                scheme: Scheme::Http,
+                authority: None,
+                path: text.to_owned(),
+            });
+        }
+        let (scheme, rest) = text.split_once("://").ok_or(PurgeUrlError::Scheme)?;
+        let scheme = match scheme.to_ascii_lowercase().as_str() {
+            "http" => Scheme::Http,
+            "https" => Scheme::Https,
+            _ => return Err(PurgeUrlError::Scheme),
+        };
+        let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        // The rules for hosts are those of servers; a Unix socket is no host.
+        match BackendAddress::parse(authority, scheme.default_port()) {
+            Ok(BackendAddress::Host { .. }) => {}
+            _ => return Err(PurgeUrlError::Host),
+        }
+        let slash = if path.starts_with('/') { "" } else { "/" };
+        Ok(PurgeUrl {
+            scheme,
+            authority: Some(authority.to_owned()),
+            path: format!("{slash}{path}"),
+        })
+    }
+}
+
+impl fmt::Display for PurgeUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(authority) = &self.authority {
+            write!(f, "{}://{authority}", self.scheme.as_str())?;
+        }
+        f.write_str(&self.path)
+    }
+}
+
+/// Text that may be the value of a field: one line, not empty.
+pub(super) fn field_text(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("it is empty".to_owned()),
+        text if text.chars().any(char::is_control) => {
+            Err("it has a line break or another control character".to_owned())
+        }
+        text => Ok(text.to_owned()),
+    }
+}
+
+/// What the front door said when it did as told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u16,
+    pub reason: String,
+    /// First line of the body, if it has one.
+    pub text: String,
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.status, self.reason)?;
+        match self.text.as_str() {
+            text if text.is_empty() || text == self.reason => Ok(()),
+            text => write!(f, ": {text}"),
+        }
+    }
+}
+
+/// Why an order was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum OrderError {
+    #[error("no front door answers at {to}; is it running? --to ADDR names another")]
+    Connect {
+        to: BackendAddress,
+        source: io::Error,
+    },
+    #[error("the front door at {to} did not answer")]
+    Exchange {
+        to: BackendAddress,
+        source: io::Error,
+    },
+    #[error("what answers at {to} does not speak HTTP/1.1 in plain text")]
+    NotHttp { to: BackendAddress },
+    #[error("the front door at {to} refused: {answer}{}", advice(.answer.status))]
+    Refused { to: BackendAddress, answer: Answer },
+}
+
+fn advice(status: u16) -> &'static str {
+    match status {
+        403 => " (purge.allow lists the networks that may purge)",
+        405 | 501 => " (purge.enabled is false there, or it is no lacquer)",
+        _ => "",
+    }
+}
+
+/// Sends an order and waits for the answer.
+pub fn send(order: &Order, to: &BackendAddress) -> Result<Answer, OrderError> {
+    let mut connection = Connection::open(to).map_err(|source| OrderError::Connect {
+        to: to.clone(),
+        source,
+    })?;
+    let reply = connection
+        .exchange(order.request(to).as_bytes())
+        .map_err(|source| OrderError::Exchange {
+            to: to.clone(),
+            source,
+        })?;
+    let answer = read_answer(&reply).ok_or_else(|| OrderError::NotHttp { to: to.clone() })?;
+    match answer.status {
+        200..300 => Ok(answer),
+        _ => Err(OrderError::Refused {
+            to: to.clone(),
+            answer,
+        }),
+    }
+}
+
+/// A connection to a front door.
+enum Connection {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Connection {
+    /// Tries each address of a host.
+    fn open(to: &BackendAddress) -> io::Result<Connection> {
+        match to {
+            BackendAddress::Unix(path) => UnixStream::connect(path).map(Connection::Unix),
+            BackendAddress::Host { host, port } => {
+                let mut failure =
+                    io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+                for address in (host.as_str(), *port).to_socket_addrs()? {
+                    match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
+                        Ok(stream) => return Ok(Connection::Tcp(stream)),
+                        Err(error) => failure = error,
+                    }
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    /// Writes the request and reads until the answer is whole, the peer closes, or a bound is reached.
+    fn exchange(&mut self, request: &[u8]) -> io::Result<Vec<u8>> {
+        let deadline = Instant::now() + EXCHANGE_TIMEOUT;
+        self.set_timeouts(EXCHANGE_TIMEOUT)?;
+        self.write_all(request)?;
+        let mut reply = Vec::new();
+        let mut buffer = [0; 4096];
+        while reply.len() < ANSWER_BYTES_MAX && !is_whole(&reply) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            self.set_timeouts(left)?;
+            match self.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => reply.extend_from_slice(&buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // What the system says of a timeout reads as if one should try again.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(reply)
+    }
+
+    fn set_timeouts(&self, timeout: Duration) -> io::Result<()> {
+        match self {
+            Connection::Tcp(stream) => {
+                stream.set_read_timeout(Some(timeout))?;
+                stream.set_write_timeout(Some(timeout))
+            }
+            Connection::Unix(stream) => {
+                stream.set_read_timeout(Some(timeout))?;
+                stream.set_write_timeout(Some(timeout))
+            }
+        }
+    }
+}
+
+impl Read for Connection {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Connection::Tcp(stream) => stream.read(buffer),
+            Connection::Unix(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Connection {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Connection::Tcp(stream) => stream.write(bytes),
+            Connection::Unix(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Connection::Tcp(stream) => stream.flush(),
+            Connection::Unix(stream) => stream.flush(),
+        }
+    }
+}
+
+/// A head, and where its body begins.
+struct Head {
+    status: u16,
+    reason: String,
+    body_offset: usize,
+    content_length: Option<usize>,
+    is_chunked: bool,
+}
+
+/// The head of the final response; interim ones (RFC 9110 §15.2) are skipped. `Ok(None)` while it is incomplete.
+fn read_head(reply: &[u8]) -> Result<Option<Head>, httparse::Error> {
+    let mut offset = 0;
+    loop {
+        let mut fields = [httparse::EMPTY_HEADER; ANSWER_FIELDS_MAX];
+        let mut response = httparse::Response::new(&mut fields);
+        let httparse::Status::Complete(length) = response.parse(&reply[offset..])? else {
+            return Ok(None);
+        };
+        offset += length;
+        let status = response.code.unwrap_or_default();
+        if (100..200).contains(&status) {
+            continue;
+        }
+        let find = |name: &str| {
+            response
+                .headers
+                .iter()
+                .find(|field| field.name.eq_ignore_ascii_case(name))
+        };
+        let length = find("content-length").and_then(|field| std::str::from_utf8(field.value).ok());
+        return Ok(Some(Head {
+            status,
+            reason: response.reason.unwrap_or_default().to_owned(),
+            body_offset: offset,
+            content_length: length.and_then(|digits| digits.trim().parse().ok()),
+            is_chunked: find("transfer-encoding").is_some(),
+        }));
+    }
+}
+
+/// Whether nothing more is worth waiting for.
+fn is_whole(reply: &[u8]) -> bool {
+    match read_head(reply) {
+        Ok(Some(head)) => match head.content_length {
+            Some(length) => reply.len() - head.body_offset >= length,
+            None => head.status == 204 || head.is_chunked,
+        },
+        Ok(None) => false,
+        Err(_) => true,
+    }
+}
+
+fn read_answer(reply: &[u8]) -> Option<Answer> {
+    let head = read_head(reply).ok()??;
+    let body = match head.is_chunked {
+        // The text is a courtesy; the status says it all.
+        true => &[],
+        false => &reply[head.body_offset..],
+    };
+    Some(Answer {
+        status: head.status,
+        reason: printable(head.reason.as_bytes()),
+        text: printable(body),
+    })
+}
+
+/// The first line that says something, fit for a terminal.
+fn printable(bytes: &[u8]) -> String {
+    const CHARACTERS_MAX: usize = 200;
+    let text = String::from_utf8_lossy(bytes);
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty());
+    let visible = line.unwrap_or_default().chars();
+    let visible = visible.filter(|character| !character.is_control());
+    visible.take(CHARACTERS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,79 @@
+//! Why an exchange with a client cannot go on.
+
+use std::io;
+
+use crate::http1::BadBody;
+
+/// What we were waiting for when the time was over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// The next bytes of the request body.
+    Body,
+    /// The client to take bytes of the reply.
+    Write,
+}
+
+/// Why an exchange with a client cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The client closed or reset the connection or the stream.
+    #[error("the client went away")]
+    Gone(#[source] Option<io::Error>),
+    #[error("timed out while waiting for {}", match .0 {
+        Waiting::Body => "the request body",
+        Waiting::Write => "the client to take the reply",
+    })]
+    Timeout(Waiting),
+    /// The request body's framing or its trailers are broken.
+    #[error("bad request body")]
+    Body(#[from] BadBody),
+    #[error("the request body is larger than {0} bytes")]
+    BodyTooLarge(u64),
+    /// HTTP/2 as the client speaks it is at fault, on this stream or on its connection.
+    #[error("HTTP/2 error")]
+    Http2(#[source] h2::Error),
+    /// The reply does not fit what its own head said: too many or too few bytes, no head, or two heads.
+    #[error("the reply does not fit its head")]
+    ReplyMismatch,
+    /// There is no byte stream of its own to take: HTTP/2.
+    #[error("the protocol has no upgrade")]
+    NoUpgrade,
+}
+
+impl ClientError {
+    /// The status code to answer with, where the fault is the client's and an answer may still reach it.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            ClientError::BodyTooLarge(_) => Some(413),
+            ClientError::Timeout(Waiting::Body) => Some(408),
+            ClientError::Body(_) => Some(400),
+            ClientError::Gone(_)
+            | ClientError::Timeout(Waiting::Write)
+            | ClientError::Http2(_)
+            | ClientError::ReplyMismatch
+            | ClientError::NoUpgrade => None,
+        }
+    }
+}
+
+impl From<io::Error> for ClientError {
+    fn from(error: io::Error) -> ClientError {
+        ClientError::Gone(Some(error))
+    }
+}
+
+impl From<h2::Error> for ClientError {
+    fn from(error: h2::Error) -> ClientError {
+        let cancelled = matches!(
+            error.reason(),
+            Some(h2::Reason::CANCEL | h2::Reason::NO_ERROR)
+        );
+        if error.is_io() {
+            ClientError::Gone(error.into_io())
+        } else if cancelled && error.is_remote() {
+            ClientError::Gone(None)
+        } else {
+            ClientError::Http2(error)
+        }
+    }
+}

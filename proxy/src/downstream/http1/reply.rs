@@ -1,0 +1,266 @@
+//! The reply side of an HTTP/1 exchange.
+
+use bytes::{Bytes, BytesMut};
+use memchr::memmem;
+use pingora_core::protocols::Stream;
+
+use super::super::date::http_date;
+use super::super::error::ClientError;
+use super::super::exchange::{SendBody, StoredHead};
+use super::{Ending, Http1};
+use crate::http::{Fields, Method, ResponseHead, Version};
+use crate::http1::{
+    CHUNK_END, Expectation, SentFraming, write_chosen_fields, write_chunk_head, write_field,
+    write_fields, write_last_chunk, write_response_head, write_status_line,
+};
+
+/// Replies to pipelined requests are gathered up to this size.
+const GATHERED_BYTES_MAX: usize = 16 * 1024;
+
+/// How far the reply is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reply {
+    NotStarted,
+    /// The head is written; so much of the body is left.
+    Body(Left),
+    Complete,
+}
+
+/// What may still be sent of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// Nothing: pieces are dropped.
+    Nothing,
+    /// Exactly so many bytes.
+    Length(u64),
+    Chunked,
+    /// All until the connection ends.
+    UntilClose,
+}
+
+impl Http1 {
+    pub(in super::super) async fn send_informational(
+        &mut self,
+        head: &ResponseHead,
+    ) -> Result<(), ClientError> {
+        if !head.is_informational() || self.reply != Reply::NotStarted {
+            return Err(ClientError::ReplyMismatch);
+        }
+        if self.request.head.version == Version::Http10 {
+            return Ok(());
+        }
+        if head.status == 100 {
+            self.request.expectation = Expectation::Nothing;
+        }
+        self.make_room().await?;
+        let out = self.wire.output.head();
+        let before = out.len();
+        write_response_head(out, head, SentFraming::Nothing);
+        self.traffic.response_head += (out.len() - before) as u64;
+        self.flush().await
+    }
+
+    pub(in super::super) async fn send_head(
+        &mut self,
+        head: &ResponseHead,
+        body: SendBody,
+    ) -> Result<(), ClientError> {
+        let framing = self.start_reply(head, body)?;
+        self.make_room().await?;
+        let out = self.wire.output.head();
+        let before = out.len();
+        write_status_line(out, head);
+        if head.status == 101 {
+            write_fields(out, &head.fields, framing);
+        } else {
+            let fields = head.fields.iter();
+            let fields = fields.filter(|field| !is_of_this_hop(field.name));
+            write_chosen_fields(out, fields, framing);
+        }
+        if !head.fields.contains("date") {
+            write_field(out, "Date", &http_date());
+        }
+        self.end_head(head.status, before);
+        Ok(())
+    }
+
+    pub(in super::super) async fn send_stored_head(
+        &mut self,
+        stored: StoredHead<'_>,
+        body: SendBody,
+    ) -> Result<(), ClientError> {
+        let framing = self.start_reply(stored.head, body)?;
+        self.make_room().await?;
+        let out = self.wire.output.head();
+        let before = out.len();
+        out.extend_from_slice(stored.lines);
+        write_fields(out, stored.extra, framing);
+        self.end_head(stored.head.status, before);
+        Ok(())
+    }
+
+    /// Decides the framing and whether the connection outlives the reply.
+    fn start_reply(
+        &mut self,
+        head: &ResponseHead,
+        body: SendBody,
+    ) -> Result<SentFraming, ClientError> {
+        let is_final = head.status == 101 || !head.is_informational();
+        if self.reply != Reply::NotStarted || !is_final {
+            return Err(ClientError::ReplyMismatch);
+        }
+        let (framing, left) = self.frame(head.status, body);
+        let wants_close = || {
+            let mut options = head.fields.list("connection");
+            options.any(|option| option.eq_ignore_ascii_case(b"close"))
+        };
+        let is_last = self
+            .settings
+            .requests_per_connection_max
+            .is_some_and(|max| self.requests >= max.get());
+        if self.ending == Ending::Open
+            && (is_last
+                || left == Left::UntilClose
+                || !self.can_skip_body()
+                || self.shutdown.has_begun()
+                || wants_close())
+        {
+            self.ending = Ending::ByUs;
+        }
+        // The client asked for 100 and gets an answer instead: it may now send its body or not (RFC 9110 §10.1.1).
+        self.request.expectation = Expectation::Nothing;
+        self.reply = Reply::Body(left);
+        Ok(framing)
+    }
+
+    /// RFC 9112 §6.
+    fn frame(&self, status: u16, body: SendBody) -> (SentFraming, Left) {
+        let method = &self.request.head.method;
+        match (status, body) {
+            (101 | 204, _) => (SentFraming::Nothing, Left::Nothing),
+            (200..300, _) if *method == Method::Connect => (SentFraming::Nothing, Left::Nothing),
+            (304, SendBody::Length(length)) => (SentFraming::Length(length), Left::Nothing),
+            (304, _) => (SentFraming::Described, Left::Nothing),
+            (_, SendBody::Length(length)) if *method == Method::Head => {
+                (SentFraming::Length(length), Left::Nothing)
+            }
+            _ if *method == Method::Head => (SentFraming::Described, Left::Nothing),
+            (_, SendBody::Empty) => (SentFraming::Length(0), Left::Nothing),
+            (_, SendBody::Length(length)) => (SentFraming::Length(length), Left::Length(length)),
+            (_, SendBody::Unknown) if self.request.head.version == Version::Http10 => {
+                (SentFraming::Nothing, Left::UntilClose)
+            }
+            (_, SendBody::Unknown) => (SentFraming::Chunked, Left::Chunked),
+        }
+    }
+
+    fn end_head(&mut self, status: u16, before: usize) {
+        let is_tunnel = status == 101
+            || ((200..300).contains(&status) && self.request.head.method == Method::Connect);
+        let persists = self.ending == Ending::Open;
+        let version = self.request.head.version;
+        let out = self.wire.output.head();
+        if is_tunnel {
+            // What follows is no HTTP; the connection belongs to whoever takes it.
+        } else if !persists {
+            out.extend_from_slice(b"Connection: close\r\n");
+        } else if version == Version::Http10 {
+            out.extend_from_slice(b"Connection: keep-alive\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+        self.traffic.response_head += (out.len() - before) as u64;
+        if is_tunnel {
+            self.ending = Ending::ByUs;
+        }
+    }
+
+    pub(in super::super) async fn send_body(&mut self, piece: Bytes) -> Result<(), ClientError> {
+        let Reply::Body(left) = self.reply else {
+            return Err(ClientError::ReplyMismatch);
+        };
+        if piece.is_empty() || left == Left::Nothing {
+            return Ok(());
+        }
+        let length = piece.len() as u64;
+        let left = match left {
+            Left::Length(left) => {
+                Left::Length(left.checked_sub(length).ok_or(ClientError::ReplyMismatch)?)
+            }
+            other => other,
+        };
+        self.make_room().await?;
+        let tail = match left {
+            Left::Chunked => {
+                write_chunk_head(self.wire.output.head(), piece.len());
+                CHUNK_END
+            }
+            _ => b"",
+        };
+        self.wire.output.queue(piece, tail);
+        self.reply = Reply::Body(left);
+        self.traffic.response_body += length;
+        if left == Left::Length(0) && !self.wire.output.has_piece() {
+            // Small and complete: finish() sends head and body at once.
+            return Ok(());
+        }
+        self.flush().await
+    }
+
+    pub(in super::super) async fn finish(
+        &mut self,
+        trailers: Option<&Fields>,
+    ) -> Result<(), ClientError> {
+        match self.reply {
+            Reply::NotStarted | Reply::Body(Left::Length(1..)) => {
+                return Err(ClientError::ReplyMismatch);
+            }
+            Reply::Complete => return Ok(()),
+            Reply::Body(Left::Chunked) => {
+                self.make_room().await?;
+                write_last_chunk(self.wire.output.head(), trailers);
+            }
+            Reply::Body(Left::Nothing | Left::Length(0) | Left::UntilClose) => {}
+        }
+        self.reply = Reply::Complete;
+        let is_followed = self.ending == Ending::Open
+            && self.request.decoder.is_done()
+            && self.wire.output.queued() < GATHERED_BYTES_MAX
+            && memmem::find(&self.wire.input, b"\r\n\r\n").is_some();
+        if is_followed {
+            return Ok(());
+        }
+        self.flush().await
+    }
+
+    pub(in super::super) async fn flush(&mut self) -> Result<(), ClientError> {
+        let flushed = self.wire.flush(self.settings.write_timeout).await;
+        if flushed.is_err() {
+            self.ending = Ending::Broken;
+        }
+        flushed
+    }
+
+    /// Sends a piece left over from a call that was dropped half-way.
+    async fn make_room(&mut self) -> Result<(), ClientError> {
+        match self.wire.output.has_piece() {
+            true => self.flush().await,
+            false => Ok(()),
+        }
+    }
+
+    pub(in super::super) async fn into_upgraded(
+        mut self: Box<Self>,
+    ) -> Result<(Stream, BytesMut), ClientError> {
+        self.flush().await?;
+        Ok(self.wire.into_parts())
+    }
+}
+
+/// Fields that the connection writes itself.
+fn is_of_this_hop(name: &str) -> bool {
+    match name.len() {
+        10 => name.eq_ignore_ascii_case("connection") || name.eq_ignore_ascii_case("keep-alive"),
+        16 => name.eq_ignore_ascii_case("proxy-connection"),
+        _ => false,
+    }
+}

@@ -1,0 +1,161 @@
+//! The HTTP/2 server side of a connection: its loop and its limits. Frames and flow control are `h2`'s.
+//!
+//! Each stream is a task, so that one whose client stops reading holds up no other.
+
+mod exchange;
+mod head;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
+
+use bytes::Bytes;
+use futures_util::future::poll_fn;
+use futures_util::task::AtomicWaker;
+use h2::server::{Builder, Connection, SendResponse};
+use h2::{Reason, RecvStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+pub(super) use self::exchange::Http2;
+use super::exchange::Exchange;
+use super::settings::DownstreamSettings;
+use super::shutdown::Shutdown;
+use super::timer::Timer;
+use super::{Context, Handler};
+
+/// The streams that handlers work on.
+#[derive(Debug, Default)]
+struct Active {
+    count: AtomicUsize,
+    /// The connection, to be told when the last one ends.
+    connection: AtomicWaker,
+}
+
+/// One stream among the active ones.
+#[derive(Debug)]
+struct ActiveStream(Arc<Active>);
+
+impl Drop for ActiveStream {
+    fn drop(&mut self) {
+        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.connection.wake();
+        }
+    }
+}
+
+type Accepted = Result<(http::Request<RecvStream>, SendResponse<Bytes>), h2::Error>;
+
+/// Why the wait for a stream ended without one.
+enum Interrupted {
+    Shutdown,
+    Idle,
+}
+
+/// Serves the connection to its end.
+pub(super) async fn serve<S, H>(io: S, context: Context<H>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Handler,
+{
+    let settings = context.settings.clone();
+    let handshake = builder(&settings).handshake(io);
+    let Ok(Ok(connection)) = tokio::time::timeout(settings.head_read_timeout, handshake).await
+    else {
+        return;
+    };
+    let mut connection: Connection<S, Bytes> = connection;
+    let mut shutdown = Shutdown::new(context.shutdown.clone());
+    let mut timer = Timer::default();
+    let active = Arc::new(Active::default());
+    let mut is_ending = false;
+    let mut requests = 0u32;
+    let mut refused = 0u32;
+    loop {
+        let accepted = poll_fn(|cx| {
+            if let Poll::Ready(accepted) = connection.poll_accept(cx) {
+                let accepted: Option<Accepted> = accepted;
+                return Poll::Ready(Ok(accepted));
+            }
+            if !is_ending && shutdown.poll_begun(cx).is_ready() {
+                return Poll::Ready(Err(Interrupted::Shutdown));
+            }
+            active.connection.register(cx.waker());
+            if active.count.load(Ordering::Acquire) > 0 {
+                timer.restart();
+                return Poll::Pending;
+            }
+            let limit = match is_ending {
+                true => settings.linger_timeout,
+                false => settings.idle_timeout,
+            };
+            let elapsed = timer.poll_elapsed(cx, limit);
+            elapsed.map(|()| Err(Interrupted::Idle))
+        })
+        .await;
+        let (request, respond) = match accepted {
+            Ok(Some(Ok(accepted))) => accepted,
+            Ok(None | Some(Err(_))) => return,
+            Err(Interrupted::Idle) if is_ending => return,
+            Err(Interrupted::Shutdown | Interrupted::Idle) => {
+                // GOAWAY, then on until the streams that the client has already opened are done.
+                connection.graceful_shutdown();
+                is_ending = true;
+                timer.restart();
+                continue;
+            }
+        };
+        timer.restart();
+        requests = requests.saturating_add(1);
+        let (parts, body) = request.into_parts();
+        match head::read(&parts, &settings, context.info.scheme) {
+            Ok((head, expectation)) => {
+                let exchange = Http2::new(head, expectation, body, respond, requests, &context);
+                spawn(exchange, context.handler.clone(), &active);
+            }
+            Err(reason) => {
+                context
+                    .handler
+                    .refused(&context.info, reason.status(), &reason);
+                exchange::refuse(respond, reason);
+                refused += 1;
+                if refused > settings.http2.refused_requests_max {
+                    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                    is_ending = true;
+                }
+            }
+        }
+        let is_last = |max: std::num::NonZeroU32| requests >= max.get();
+        if !is_ending && settings.requests_per_connection_max.is_some_and(is_last) {
+            connection.graceful_shutdown();
+            is_ending = true;
+        }
+    }
+}
+
+fn spawn<H: Handler>(exchange: Http2, handler: Arc<H>, active: &Arc<Active>) {
+    active.count.fetch_add(1, Ordering::AcqRel);
+    let stream = ActiveStream(active.clone());
+    tokio::spawn(async move {
+        let _stream = stream;
+        let served = handler.handle(Exchange::http2(exchange)).await;
+        if let Some(returned) = served.0.and_then(Exchange::into_http2) {
+            returned.conclude().await;
+        }
+    });
+}
+
+fn builder(settings: &DownstreamSettings) -> Builder {
+    let limits = &settings.http2;
+    let mut builder = Builder::new();
+    builder
+        .max_concurrent_streams(limits.concurrent_streams_max)
+        .max_header_list_size(limits.header_list_bytes_max)
+        .initial_window_size(limits.stream_window_bytes)
+        .initial_connection_window_size(limits.connection_window_bytes)
+        .max_send_buffer_size(limits.send_buffer_bytes_max)
+        .max_frame_size(limits.frame_bytes_max)
+        .max_concurrent_reset_streams(limits.reset_streams_max)
+        .max_pending_accept_reset_streams(limits.pending_accept_reset_streams_max)
+        .max_local_error_reset_streams(Some(limits.local_error_reset_streams_max));
+    builder
+}

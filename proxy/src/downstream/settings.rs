@@ -1,0 +1,86 @@
+//! Limits and timeouts of client connections.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use crate::http1::HeadLimits;
+
+/// What a client may cost. A plain struct: whoever reads configuration fills it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DownstreamSettings {
+    pub head: HeadLimits,
+    /// Bytes of a request body; `None`: no limit.
+    pub request_body_bytes_max: Option<u64>,
+    /// Requests served on one connection before it is closed; `None`: no limit.
+    pub requests_per_connection_max: Option<NonZeroU32>,
+    /// From the first byte of a head to its last. Against clients that send one byte at a time.
+    pub head_read_timeout: Duration,
+    /// Without a request: between two of them, or before the first.
+    pub idle_timeout: Duration,
+    /// Without a byte while a body is awaited.
+    pub body_read_timeout: Duration,
+    /// Without the client taking a byte of a reply.
+    pub write_timeout: Duration,
+    /// How long to wait for a client to read the last reply before its connection is closed under it.
+    pub linger_timeout: Duration,
+    /// Bytes of an unread request body that are skipped to keep a connection; more closes it.
+    pub drain_bytes_max: u64,
+    pub http2: Http2Settings,
+}
+
+/// Limits of one HTTP/2 connection (RFC 9113 §6.5.2, §10.5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http2Settings {
+    pub concurrent_streams_max: u32,
+    /// Decoded fields of one head, with 32 bytes added for each as RFC 9113 §6.5.2 counts.
+    pub header_list_bytes_max: u32,
+    /// Bytes a client may send on one stream before we have taken them.
+    pub stream_window_bytes: u32,
+    /// The same for all streams together.
+    pub connection_window_bytes: u32,
+    /// Bytes of replies held for one stream.
+    pub send_buffer_bytes_max: usize,
+    pub frame_bytes_max: u32,
+    /// Streams kept in mind after we reset them.
+    pub reset_streams_max: usize,
+    /// Streams reset by the client before we took them up ("rapid reset"); more ends the connection.
+    pub pending_accept_reset_streams_max: usize,
+    /// Resets that the client's own errors made us send; more ends the connection.
+    pub local_error_reset_streams_max: usize,
+    /// Requests refused on one connection before it ends.
+    pub refused_requests_max: u32,
+}
+
+impl Default for DownstreamSettings {
+    fn default() -> DownstreamSettings {
+        DownstreamSettings {
+            head: HeadLimits::default(),
+            request_body_bytes_max: None,
+            requests_per_connection_max: None,
+            head_read_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+            body_read_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(60),
+            linger_timeout: Duration::from_secs(2),
+            drain_bytes_max: 256 * 1024,
+            http2: Http2Settings::default(),
+        }
+    }
+}
+
+impl Default for Http2Settings {
+    fn default() -> Http2Settings {
+        Http2Settings {
+            concurrent_streams_max: 128,
+            header_list_bytes_max: 64 * 1024,
+            stream_window_bytes: 256 * 1024,
+            connection_window_bytes: 1024 * 1024,
+            send_buffer_bytes_max: 256 * 1024,
+            frame_bytes_max: 16 * 1024,
+            reset_streams_max: 64,
+            pending_accept_reset_streams_max: 32,
+            local_error_reset_streams_max: 256,
+            refused_requests_max: 64,
+        }
+    }
+}

@@ -1,0 +1,453 @@
+//! The fetch machine: asks a backend and fills an object. `fetch/FETCH.md` draws its states.
+//!
+//! A fetch is a task of its own. It belongs to the object it fills, not to the client that caused it: the
+//! client may leave, others may join, and nothing here knows their connections. What the causing request
+//! gets is a [`Fetched`] through a channel; what all others get is what the store and the flight give them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::backend::{
+    BackendError, BackendRequest, BackendResponse, BodyLength, RequestBody, ResponseBody,
+};
+use crate::bans::HeldMark;
+use crate::front::Front;
+use crate::http::{Method, ResponseHead};
+use crate::metrics::Counter;
+use crate::object::{Abandoned, Body, BodyReader, BodyWriter, Growth, Kind, Object, Times};
+use crate::rules::cache_control::ResponseDirectives;
+use crate::policy::{Delivery, Fetch, OnError, Purpose, Received, Source, Storage, Synth};
+use crate::rules::storability::NotStored;
+use crate::rules::vary::Vary;
+use crate::rules::{conditional, hop_by_hop, invalidation, key, revalidation, storability};
+use crate::store::{Fence, Key, Landing, Lead, Stored};
+use crate::time::Timestamp;
+
+/// What the request that caused a fetch gets from it.
+#[derive(Debug)]
+pub enum Fetched {
+    /// An object to deliver, with a reader that holds its beginning.
+    Object {
+        object: Arc<Object>,
+        reader: BodyReader,
+        delivery: Delivery,
+        /// The head as it came, where the object keeps less of it: fields that were for this client alone
+        /// (`private="…"`, `no-cache="…"`).
+        own_head: Option<Box<ResponseHead>>,
+    },
+    /// The backend has switched protocols: the connection is the client's.
+    Upgraded(Box<BackendResponse>),
+}
+
+/// Who else may get what this fetch brings.
+#[derive(Debug)]
+pub enum Sharing {
+    /// Requests wait for it together.
+    Lead(Lead),
+    /// Requests for this object fetch side by side; what can be stored is.
+    Beside(Key, Fence),
+    /// Nobody.
+    Private,
+}
+
+/// One fetch, ready to run.
+#[derive(Debug)]
+pub struct FetchTask {
+    pub front: Arc<Front>,
+    pub fetch: Fetch,
+    pub sharing: Sharing,
+    pub body: RequestBody,
+    /// Where the request that caused it waits; `None` for a refresh in the background.
+    pub asker: Option<oneshot::Sender<Fetched>>,
+    /// Where that request relays informational answers from.
+    pub informational: Option<mpsc::Sender<ResponseHead>>,
+    /// The protocol it asks to switch to.
+    pub upgrade: Option<Box<str>>,
+    /// Bans up to here were known when the fetch began; later ones apply to what it brings.
+    pub ban_mark: HeldMark,
+}
+
+impl FetchTask {
+    /// Runs to the end of the body.
+    pub async fn run(mut self) {
+        self.front.policy().backend_fetch(&mut self.fetch);
+        let conditional = match &self.fetch.stale {
+            Some(stale) if self.fetch.purpose != Purpose::Pass => {
+                revalidation::add_validators(&mut self.fetch.head.fields, &stale.head)
+            }
+            _ => false,
+        };
+        let Some(mut outcome) = self.send().await else { return };
+        if conditional
+            && let Ok(response) = &outcome
+            && response.head.status == 304
+        {
+            let stale = self.fetch.stale.take().expect("conditions were made from it");
+            if revalidation::selects(&stale.head, &response.head) {
+                return self.confirm(&stale, &outcome.expect("just matched"));
+            }
+            // The backend confirmed something else than what is stored here (RFC 9111 §4.3.4): ask again
+            // without conditions.
+            conditional::remove_conditions(&mut self.fetch.head.fields);
+            let Some(again) = self.send().await else { return };
+            outcome = again;
+        }
+        match outcome {
+            Ok(response) => self.receive(response).await,
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    /// `None` when the one client that could have used the answer has left.
+    async fn send(&mut self) -> Option<Result<BackendResponse, BackendError>> {
+        self.fetch.sent = Timestamp::now();
+        // Once a body in a channel is taken it cannot be had again, so only a first try has one.
+        let body = std::mem::replace(&mut self.body, RequestBody::Empty);
+        let head = &self.fetch.head;
+        let key = key::primary_key(head.scheme, &head.authority, &head.target);
+        // A client too slow to take them loses informational answers, never the final one.
+        let mut relay = self.informational.take().map(|relay| {
+            move |head: ResponseHead| {
+                let _ = relay.try_send(head);
+            }
+        });
+        let request = BackendRequest {
+            key: Some(key.as_bytes()),
+            upgrade: self.upgrade.as_deref(),
+            informational: relay.as_mut().map(|relay| relay as &mut (dyn FnMut(ResponseHead) + Send)),
+            ..BackendRequest::new(head)
+        };
+        let pool = self.front.backends();
+        let sent = pool.send(request, body);
+        // A write goes on without its client: it may have reached the backend, and then has to invalidate.
+        let nobody_else = matches!(self.sharing, Sharing::Private) && self.fetch.head.method.is_safe();
+        match &mut self.asker {
+            Some(asker) if nobody_else => tokio::select! {
+                outcome = sent => Some(outcome),
+                () = asker.closed() => None,
+            },
+            _ => Some(sent.await),
+        }
+    }
+
+    /// A `304` for the stored answer: a new head on the same body (RFC 9111 §4.3.4).
+    fn confirm(self, stale: &Arc<Object>, not_modified: &BackendResponse) {
+        let now = Timestamp::now();
+        self.front.metrics.count(Counter::Fetches304);
+        let head = revalidation::freshen(&stale.head, &not_modified.head);
+        let policy = self.front.policy();
+        let directives = policy.directives(&head);
+        let storage = policy.backend_response(&self.fetch, &Received { head: &head, directives: &directives, at: now });
+        let times = match &storage {
+            Storage::Store(times) => *times,
+            _ => Times::unusable(now),
+        };
+        let mut object =
+            Object::new(head, Arc::clone(&stale.body), stale.kind, directives, times, self.fetch.xid);
+        self.describe(&mut object);
+        object.set_ban_mark(self.ban_mark.mark());
+        let object = Arc::new(object);
+        let stored = match storage {
+            Storage::Store(_) => self.store(&object, now),
+            _ => {
+                self.forget(stale);
+                false
+            }
+        };
+        let mut delivery = Delivery::new(Source::Revalidated);
+        delivery.stored = Some(stored);
+        delivery.fetch_status = Some(304);
+        delivery.backend = Some(not_modified.server().into());
+        self.land(object, delivery);
+    }
+
+    /// An answer with a body of its own.
+    async fn receive(mut self, response: BackendResponse) {
+        let now = Timestamp::now();
+        self.invalidate(&response.head);
+        if response.is_upgrade() {
+            if let Some(asker) = self.asker.take() {
+                // Whoever asked may have left meanwhile; then the connection closes with this.
+                let _ = asker.send(Fetched::Upgraded(Box::new(response)));
+            }
+            return;
+        }
+        let backend = Box::from(response.server());
+        let BackendResponse { mut head, mut body, .. } = response;
+        hop_by_hop::strip(&mut head.fields);
+        let policy = self.front.policy();
+        let directives = policy.directives(&head);
+        let received = Received { head: &head, directives: &directives, at: now };
+        let mut storage = policy.backend_response(&self.fetch, &received);
+        let settings = self.front.settings();
+        let length = body.length();
+        self.front.metrics.count(match (head.status, length) {
+            (204, _) => Counter::Fetches204,
+            (304, _) => Counter::Fetches304,
+            _ if self.fetch.head.method == Method::Head => Counter::FetchesHead,
+            (_, BodyLength::Known(0)) => Counter::FetchesNone,
+            (_, BodyLength::Known(_)) => Counter::FetchesLength,
+            (_, BodyLength::Unknown) => Counter::FetchesChunked,
+        });
+        if let Storage::Store(_) = storage
+            && matches!(length, BodyLength::Known(bytes) if bytes > settings.object_bytes_max)
+        {
+            storage = Storage::HitForMiss {
+                mark: settings.hit_for_miss,
+                because: NotStored::TooLarge,
+            };
+        }
+        if let (Storage::Stale, Some(stale)) = (&storage, self.fetch.stale.take()) {
+            let mut delivery = Delivery::new(Source::StaleOnError);
+            delivery.fetch_status = Some(head.status);
+            return self.land(stale, delivery);
+        }
+
+        let (times, kind, growth) = match &storage {
+            Storage::Store(times) => {
+                (*times, Kind::Response, Growth::Kept { bytes_max: settings.object_bytes_max })
+            }
+            _ => (Times::unusable(now), Kind::Private, Growth::Transit),
+        };
+        let (head, own_head) = match kind {
+            Kind::Response => {
+                let mut stored = head.clone();
+                stored.fields = storability::stored_fields(&head, &directives, now);
+                let withheld = stored.fields.len() < head.fields.len();
+                (stored, withheld.then(|| Box::new(head)))
+            }
+            _ => (head, None),
+        };
+        let mut writer = Body::new(growth, settings.transit_bytes);
+        let reader = writer.body().reader().expect("nothing has been dropped from a new body");
+        let mut object = Object::new(head, Arc::clone(writer.body()), kind, directives, times, self.fetch.xid);
+        self.describe(&mut object);
+        object.set_ban_mark(self.ban_mark.mark());
+        let object = Arc::new(object);
+
+        let mut delivery = Delivery::new(match (self.fetch.purpose, &self.fetch.stale) {
+            (Purpose::Pass, _) => Source::Pass,
+            (_, Some(_)) => Source::Stale,
+            (_, None) => Source::Miss,
+        });
+        delivery.backend = Some(backend);
+        match storage {
+            Storage::Store(_) => delivery.stored = Some(self.store(&object, now)),
+            Storage::HitForMiss { mark, because } => {
+                self.front.count_not_stored(because);
+                self.mark(&object, mark, now);
+                delivery.not_stored = Some(because);
+            }
+            Storage::Private { because } => {
+                if let Some(because) = because {
+                    self.front.count_not_stored(because);
+                }
+                delivery.not_stored = because;
+            }
+            Storage::Stale => {}
+        }
+        let key = self.key();
+        let stored = delivery.stored == Some(true);
+        let (front, fence) = (Arc::clone(&self.front), self.fence());
+        self.land_with(Arc::clone(&object), reader, delivery, own_head);
+
+        let filled = fill(&mut body, &mut writer).await;
+        let overflowed = kind == Kind::Response && writer.in_transit();
+        match filled {
+            Ok(()) => writer.finish(body.trailers()),
+            Err(_) => drop(writer),
+        }
+        let Some(key) = key.filter(|_| stored) else { return };
+        if object.body.is_complete() {
+            front.store.reweigh(&key, &object);
+        } else {
+            front.store.remove(&key, &object);
+            if overflowed {
+                let mark = hit_for_miss(&object, settings.hit_for_miss, Timestamp::now());
+                front.store.insert(&key, Arc::new(mark), fence.expect("what was stored has a fence"), now);
+            }
+        }
+    }
+
+    /// No answer, or none that can be used.
+    fn fail(mut self, error: &BackendError) {
+        let now = Timestamp::now();
+        if may_have_arrived(error) {
+            self.invalidate_target();
+        }
+        self.front.metrics.count(Counter::FetchesFailed);
+        tracing::debug!(xid = self.fetch.xid, error = error as &dyn std::error::Error, "fetch failed");
+        let policy = self.front.policy();
+        match (policy.backend_error(&self.fetch, error, now), self.fetch.stale.take()) {
+            (OnError::Stale, Some(stale)) => self.land(stale, Delivery::new(Source::StaleOnError)),
+            (OnError::Synth(synth), _) => {
+                let object = self.front.synthetic(&synth, self.fetch.xid, &self.fetch.request);
+                self.land(Arc::new(object), Delivery::new(Source::Synth));
+            }
+            (OnError::Stale, None) => {
+                let synth = Synth::new(503);
+                let object = self.front.synthetic(&synth, self.fetch.xid, &self.fetch.request);
+                self.land(Arc::new(object), Delivery::new(Source::Synth));
+            }
+        }
+    }
+
+    /// Fills in what the answer varied on and its surrogate keys.
+    fn describe(&self, object: &mut Object) {
+        if let Vary::Fields(spec) = Vary::of(&object.head.fields) {
+            let key = spec.key_of(&self.fetch.request.fields);
+            object.variant = Some((spec, key));
+        }
+        object.tags = object
+            .head
+            .fields
+            .get_all("Surrogate-Key")
+            .filter_map(|line| std::str::from_utf8(line).ok())
+            .flat_map(str::split_ascii_whitespace)
+            .map(Box::from)
+            .collect();
+    }
+
+    fn key(&self) -> Option<Key> {
+        match &self.sharing {
+            Sharing::Lead(lead) => Some(Arc::clone(lead.key())),
+            Sharing::Beside(key, _) => Some(Arc::clone(key)),
+            Sharing::Private => None,
+        }
+    }
+
+    fn fence(&self) -> Option<Fence> {
+        match &self.sharing {
+            Sharing::Lead(lead) => Some(lead.fence()),
+            Sharing::Beside(_, fence) => Some(*fence),
+            Sharing::Private => None,
+        }
+    }
+
+    fn store(&self, object: &Arc<Object>, now: Timestamp) -> bool {
+        let (Some(key), Some(fence)) = (self.key(), self.fence()) else { return false };
+        self.front.store.insert(&key, Arc::clone(object), fence, now) == Stored::Yes
+    }
+
+    /// Leaves a mark that answers here could not be stored.
+    fn mark(&self, object: &Object, mark: Duration, now: Timestamp) {
+        let mut stand_in = hit_for_miss(object, mark, now);
+        stand_in.set_ban_mark(self.ban_mark.mark());
+        self.describe(&mut stand_in);
+        self.store(&Arc::new(stand_in), now);
+    }
+
+    fn forget(&self, stale: &Arc<Object>) {
+        if let Some(key) = self.key() {
+            self.front.store.remove(&key, stale);
+        }
+    }
+
+    fn land(self, object: Arc<Object>, delivery: Delivery) {
+        match object.body.reader() {
+            Some(reader) => self.land_with(object, reader, delivery, None),
+            // Only complete bodies are delivered without a fetch, and those always have a beginning.
+            None => tracing::error!("object to deliver has lost its beginning"),
+        }
+    }
+
+    /// Gives the object to whoever asked, and to those who wait with them if it may be shared.
+    fn land_with(
+        self,
+        object: Arc<Object>,
+        reader: BodyReader,
+        delivery: Delivery,
+        own_head: Option<Box<ResponseHead>>,
+    ) {
+        if let Sharing::Lead(lead) = self.sharing {
+            lead.land(if may_share(&object, &delivery) {
+                Landing::Shared(Arc::clone(&object), delivery.source)
+            } else {
+                Landing::Unshared
+            });
+        }
+        if let Some(asker) = self.asker {
+            // A client that has left meanwhile leaves the object to the others.
+            let _ = asker.send(Fetched::Object { object, reader, delivery, own_head });
+        }
+    }
+
+    /// RFC 9111 §4.4, before anybody sees the answer: a write that succeeded ends what is stored for its
+    /// target, and for Location and Content-Location of the same origin.
+    fn invalidate(&self, head: &ResponseHead) {
+        for (index, uri) in invalidation::invalidated(&self.fetch.request, head).iter().enumerate() {
+            self.front.metrics.count(match index {
+                0 => Counter::InvalidationsUnsafeMethod,
+                _ => Counter::InvalidationsLocation,
+            });
+            self.front.invalidate_url(&uri.authority, &uri.target);
+        }
+    }
+
+    /// The same for a request whose answer was lost: the backend may have done what it asked for.
+    fn invalidate_target(&self) {
+        let request = &self.fetch.request;
+        if !request.method.is_safe() {
+            self.front.metrics.count(Counter::InvalidationsUnsafeMethod);
+            self.front.invalidate_url(&request.authority, &request.target);
+        }
+    }
+}
+
+/// Moves the backend's body into the object until it ends, fails, or nobody is left to read it.
+async fn fill(body: &mut ResponseBody, writer: &mut BodyWriter) -> Result<(), FillEnded> {
+    loop {
+        let piece = tokio::select! {
+            piece = body.next() => piece?,
+            () = writer.abandoned() => return Err(FillEnded::Abandoned(Abandoned)),
+        };
+        match piece {
+            Some(piece) => writer.push(piece).await?,
+            None => return Ok(()),
+        }
+    }
+}
+
+/// Whether a backend may have seen, and done, what a failed request asked for.
+fn may_have_arrived(error: &BackendError) -> bool {
+    !matches!(
+        error,
+        BackendError::Unhealthy { .. } | BackendError::Busy { .. } | BackendError::Connect { .. }
+    )
+}
+
+/// Why a body was not filled to its end.
+#[derive(Debug, thiserror::Error)]
+enum FillEnded {
+    #[error(transparent)]
+    Abandoned(#[from] Abandoned),
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+}
+
+/// Whether those who waited may have what came. What may not be reused without asking the backend again,
+/// each has to ask for (RFC 9111 §5.2.2.4); errors of ours and the stale answer in their place are for all.
+fn may_share(object: &Object, delivery: &Delivery) -> bool {
+    match delivery.source {
+        Source::Synth | Source::StaleOnError => true,
+        _ => object.kind == Kind::Response && object.is_fresh(Timestamp::now()),
+    }
+}
+
+/// The mark that stands in the store for answers that could not be stored.
+fn hit_for_miss(object: &Object, mark: Duration, now: Timestamp) -> Object {
+    let times = Times { ttl: mark, ..Times::unusable(now) };
+    let mut stand_in = Object::new(
+        ResponseHead::new(object.head.status),
+        Body::whole(Bytes::new()),
+        Kind::HitForMiss,
+        ResponseDirectives::default(),
+        times,
+        object.xid,
+    );
+    stand_in.variant.clone_from(&object.variant);
+    stand_in
+}

@@ -1,0 +1,236 @@
+//! The front door's shared state: what every request and every fetch has at hand.
+//!
+//! Nothing here decides or waits. Settings, policy and backends can be exchanged while requests run
+//! (a reload); the store, bans and counters live as long as the process.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use crate::access_log::AccessLog;
+use crate::backend::BackendPool;
+use crate::bans::{
+    Ban, BanList, BanSubject, BanSyntaxError, InvalidTag, RequestSubject, Verdict,
+};
+use crate::fetch::FetchTask;
+use crate::http::{Fields, RequestHead, ResponseHead, Scheme};
+use crate::metrics::{Counter, Metrics};
+use crate::object::Object;
+use crate::policy::{Policy, Synth};
+use crate::rules::key::primary_key;
+use crate::rules::storability::NotStored;
+use crate::store::{Removal, Store};
+use crate::time::Timestamp;
+
+/// What the machines themselves need to know; policies have their own settings.
+#[derive(Clone, Debug)]
+pub struct FrontSettings {
+    /// Larger answers stream through and are not kept.
+    pub object_bytes_max: u64,
+    /// Most unread bytes of a body that is not kept.
+    pub transit_bytes: u64,
+    /// How long requests fetch side by side after an answer turned out too large to keep.
+    pub hit_for_miss: Duration,
+    /// Most ranges answered in one response.
+    pub ranges_max: usize,
+    /// How long an upgraded connection may be quiet.
+    pub pipe_idle: Duration,
+}
+
+/// What may be exchanged by a reload, all at once.
+#[derive(Debug)]
+pub struct Exchangeable {
+    pub settings: Arc<FrontSettings>,
+    pub policy: Arc<dyn Policy>,
+    pub backends: Arc<BackendPool>,
+    pub access_log: Arc<AccessLog>,
+}
+
+#[derive(Debug)]
+pub struct Front {
+    pub store: Arc<Store>,
+    pub bans: Arc<BanList>,
+    pub metrics: Arc<Metrics>,
+    current: ArcSwap<Exchangeable>,
+    next_xid: AtomicU64,
+}
+
+impl Front {
+    pub fn new(
+        store: Arc<Store>,
+        bans: Arc<BanList>,
+        metrics: Arc<Metrics>,
+        current: Exchangeable,
+    ) -> Arc<Front> {
+        Arc::new(Front {
+            store,
+            bans,
+            metrics,
+            current: ArcSwap::from_pointee(current),
+            next_xid: AtomicU64::new(1),
+        })
+    }
+
+    /// Takes new settings for requests and fetches that begin from now on.
+    pub fn exchange(&self, new: Exchangeable) {
+        self.current.store(Arc::new(new));
+    }
+
+    pub fn current(&self) -> Arc<Exchangeable> {
+        self.current.load_full()
+    }
+
+    pub fn policy(&self) -> Arc<dyn Policy> {
+        Arc::clone(&self.current.load().policy)
+    }
+
+    pub fn settings(&self) -> Arc<FrontSettings> {
+        Arc::clone(&self.current.load().settings)
+    }
+
+    pub fn backends(&self) -> Arc<BackendPool> {
+        Arc::clone(&self.current.load().backends)
+    }
+
+    pub fn access_log(&self) -> Arc<AccessLog> {
+        Arc::clone(&self.current.load().access_log)
+    }
+
+    /// The number of a new transaction.
+    pub fn xid(&self) -> u64 {
+        self.next_xid.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// What the store holds for a request, unless a ban or a surrogate-key purge has hit it since.
+    pub fn look_up(&self, key: &[u8], request: &RequestHead, now: Timestamp) -> Option<Arc<Object>> {
+        let object = self.store.get(key, &request.fields)?;
+        if self.passes_bans(&object, request, now) {
+            return Some(object);
+        }
+        // What else is stored for this URL is tested when a request selects it.
+        self.store.remove(key, &object);
+        None
+    }
+
+    /// Tests an object against the bans that came since it was last tested.
+    pub fn passes_bans(&self, object: &Object, request: &RequestHead, now: Timestamp) -> bool {
+        if object.ban_mark() == self.bans.newest() {
+            return true;
+        }
+        match self.bans.test(object.ban_mark(), &BanObject(object), Some(&BanRequest(request)), now) {
+            Verdict::Clear(mark) => {
+                object.set_ban_mark(mark);
+                true
+            }
+            Verdict::Banned => false,
+        }
+    }
+
+    /// Ends what is stored for a URL after a write. The same path is served over http and https from one
+    /// backend, so both keys go.
+    pub fn invalidate_url(&self, authority: &str, target: &str) {
+        for scheme in [Scheme::Http, Scheme::Https] {
+            let key = primary_key(scheme, authority, target);
+            self.store.invalidate(key.as_bytes(), Removal::Hard);
+        }
+    }
+
+    /// An answer of our own, made by the policy.
+    pub fn synthetic(&self, synth: &Synth, xid: u64, request: &RequestHead) -> Object {
+        let mut head = ResponseHead::new(synth.status);
+        if !synth.reason.is_empty() {
+            head.reason.clone_from(&synth.reason);
+        }
+        let mut body = Vec::new();
+        self.policy().synth(synth, request, xid, &mut head, &mut body);
+        Object::synthetic(head, body, Timestamp::now(), xid)
+    }
+
+    /// Invalidates every object with this surrogate key.
+    pub fn purge_tag(&self, tag: &str) -> Result<(), InvalidTag> {
+        self.bans.add(Ban::tag(tag)?, Timestamp::now());
+        self.metrics.count(Counter::InvalidationsSurrogateKey);
+        Ok(())
+    }
+
+    /// Invalidates every object that a ban expression matches.
+    pub fn ban(&self, expression: &str) -> Result<(), BanSyntaxError> {
+        self.bans.add(Ban::parse(expression)?, Timestamp::now());
+        self.metrics.count(Counter::InvalidationsBan);
+        Ok(())
+    }
+
+    /// Counts an answer that could have been stored and was not.
+    pub fn count_not_stored(&self, because: NotStored) {
+        self.metrics.count(Counter::UncacheableResponses);
+        self.metrics.count(match because {
+            NotStored::NoStore | NotStored::RequestNoStore | NotStored::NotUnderstood => Counter::NotStoredNoStore,
+            NotStored::Private => Counter::NotStoredPrivate,
+            NotStored::Authorization => Counter::NotStoredAuthorization,
+            NotStored::VaryStar => Counter::NotStoredVaryStar,
+            NotStored::SetCookie => Counter::NotStoredSetCookie,
+            NotStored::Status | NotStored::Condition => Counter::NotStoredStatus,
+            NotStored::NoFreshness | NotStored::NoValidator => Counter::NotStoredNoFreshness,
+            NotStored::Partial => Counter::NotStoredPartial,
+            NotStored::TooLarge => Counter::NotStoredTooLarge,
+            NotStored::Method | NotStored::RequestContent => Counter::NotStoredPolicy,
+        });
+    }
+
+    /// Starts a fetch in a task of its own.
+    pub fn spawn(&self, fetch: FetchTask) {
+        tokio::spawn(fetch.run());
+    }
+}
+
+/// An object as bans see it, at one moment.
+#[derive(Debug)]
+pub struct BanObject<'a>(pub &'a Object);
+
+impl BanSubject for BanObject<'_> {
+    fn status(&self) -> u16 {
+        self.0.head.status
+    }
+
+    fn fields(&self) -> &Fields {
+        &self.0.head.fields
+    }
+
+    fn ttl_millis(&self, now: Timestamp) -> i64 {
+        signed_millis(self.0.ttl()).saturating_sub(signed_millis(self.0.age(now)))
+    }
+
+    fn age_millis(&self, now: Timestamp) -> i64 {
+        signed_millis(self.0.age(now))
+    }
+
+    fn grace_millis(&self, _now: Timestamp) -> i64 {
+        signed_millis(self.0.times().grace)
+    }
+
+    fn keep_millis(&self, _now: Timestamp) -> i64 {
+        signed_millis(self.0.times().keep)
+    }
+
+    fn has_tag(&self, tag: &str) -> bool {
+        self.0.tags.iter().any(|own| **own == *tag)
+    }
+}
+
+struct BanRequest<'a>(&'a RequestHead);
+
+impl RequestSubject for BanRequest<'_> {
+    fn url(&self) -> &str {
+        &self.0.target
+    }
+
+    fn fields(&self) -> &Fields {
+        &self.0.fields
+    }
+}
+
+fn signed_millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

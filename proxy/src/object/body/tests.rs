@@ -1,0 +1,118 @@
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::*;
+
+const SOON: Duration = Duration::from_millis(50);
+
+fn piece(length: usize) -> Bytes {
+    Bytes::from(vec![b'x'; length])
+}
+
+async fn read_all(mut reader: BodyReader) -> Result<usize, BodyFailed> {
+    let mut bytes = 0;
+    while let Some(piece) = reader.next().await? {
+        bytes += piece.len();
+    }
+    Ok(bytes)
+}
+
+#[tokio::test]
+async fn first_bytes_are_read_before_the_last_are_written() {
+    let mut writer = Body::new(Growth::Kept { bytes_max: 100 }, 10);
+    let mut early = writer.body().reader().expect("nothing is dropped yet");
+    writer.push(piece(3)).await.expect("kept");
+    assert_eq!(early.next().await.expect("growing").map(|p| p.len()), Some(3));
+    assert!(timeout(SOON, early.next()).await.is_err(), "there is nothing to read yet");
+
+    let late = tokio::spawn(read_all(writer.body().reader().expect("kept")));
+    writer.push(piece(4)).await.expect("kept");
+    let body = Arc::clone(writer.body());
+    writer.finish(None);
+    assert_eq!(late.await.expect("no panic"), Ok(7));
+    assert_eq!(read_all(early).await, Ok(4));
+    assert_eq!(read_all(body.reader().expect("complete")).await, Ok(7));
+    assert_eq!(body.pieces().map(<[Bytes]>::len), Some(1), "small bodies end in one piece");
+}
+
+#[tokio::test]
+async fn writer_of_a_body_in_transit_waits_for_the_slowest_reader() {
+    let mut writer = Body::new(Growth::Transit, 10);
+    let mut fast = writer.body().reader().expect("new");
+    let mut slow = writer.body().reader().expect("new");
+    writer.push(piece(8)).await.expect("within the window");
+    assert!(timeout(SOON, writer.push(piece(8))).await.is_err(), "16 unread bytes pass the window of 10");
+    fast.next().await.expect("growing");
+    fast.next().await.expect("growing");
+    assert!(writer.body().reader().is_some(), "the slow reader still holds the first piece");
+    let weight = writer.body().weight();
+    slow.next().await.expect("growing");
+    assert!(writer.body().weight() < weight, "what all have read is dropped");
+    assert!(writer.body().reader().is_none(), "the beginning is gone");
+    timeout(SOON, writer.push(piece(1))).await.expect("room again").expect("two readers");
+    drop((fast, slow));
+    assert_eq!(writer.push(piece(1)).await, Err(Abandoned));
+    timeout(SOON, writer.abandoned()).await.expect("no reader is left");
+}
+
+#[tokio::test]
+async fn kept_body_past_its_limit_goes_on_in_transit_and_is_not_kept() {
+    let mut writer = Body::new(Growth::Kept { bytes_max: 10 }, 1000);
+    let reader = writer.body().reader().expect("new");
+    let read = tokio::spawn(read_all(reader));
+    for _ in 0..10 {
+        writer.push(piece(8)).await.expect("one reader");
+    }
+    let body = Arc::clone(writer.body());
+    assert!(writer.in_transit());
+    writer.finish(None);
+    assert_eq!(read.await.expect("no panic"), Ok(80));
+    assert!(!body.is_complete());
+    assert!(!body.ended().await);
+}
+
+#[tokio::test]
+async fn kept_body_fills_without_readers() {
+    let mut writer = Body::new(Growth::Kept { bytes_max: 100 }, 1);
+    drop(writer.body().reader());
+    writer.push(piece(50)).await.expect("kept");
+    assert!(timeout(SOON, writer.abandoned()).await.is_err());
+    let body = Arc::clone(writer.body());
+    writer.finish(None);
+    assert_eq!(body.complete_bytes(), Some(50));
+}
+
+#[tokio::test]
+async fn dropped_writer_fails_its_readers() {
+    let mut writer = Body::new(Growth::Kept { bytes_max: 100 }, 1);
+    let mut reader = writer.body().reader().expect("new");
+    writer.push(piece(5)).await.expect("kept");
+    drop(writer);
+    assert!(matches!(reader.next().await, Ok(Some(_))));
+    assert_eq!(reader.next().await, Err(BodyFailed));
+}
+
+#[tokio::test]
+async fn trailers_come_after_the_last_piece() {
+    let trailers: Fields = [("Digest", "x")].into_iter().collect();
+    for growth in [Growth::Transit, Growth::Kept { bytes_max: 9 }] {
+        let mut writer = Body::new(growth, 100);
+        let mut reader = writer.body().reader().expect("new");
+        writer.push(piece(2)).await.expect("one reader");
+        writer.finish(Some(trailers.clone()));
+        while reader.next().await.expect("finished").is_some() {}
+        assert_eq!(reader.trailers().as_ref(), Some(&trailers));
+    }
+}
+
+#[test]
+fn small_pieces_do_not_hold_the_buffer_they_were_cut_from() {
+    let mut writer = Body::new(Growth::Kept { bytes_max: 1 << 20 }, 1);
+    let buffer = piece(1 << 16);
+    let body = Arc::clone(writer.body());
+    writer.append(buffer.slice(..10));
+    writer.finish(None);
+    assert!(buffer.try_into_mut().is_ok(), "the read buffer is free again");
+    assert!(body.weight() < 1000);
+}

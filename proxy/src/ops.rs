@@ -1,0 +1,13 @@
+//! The operator's port: `/metrics`, `/healthz`, `/readyz` over plain HTTP/1, apart from client traffic.
+//!
+//! It listens only where it is told, serves few connections at a time, and gives each little time, so that
+//! nothing on this port can hold up the front door. It knows nothing of requests to the front door.
+
+mod readiness;
+mod server;
+
+#[cfg(test)]
+mod tests;
+
+pub use readiness::{Phase, Readiness};
+pub use server::{OpsServer, OpsSettings};

@@ -1,0 +1,318 @@
+//! The built-in policy: a shared HTTP cache as RFC 9111, 9110, 9213, 9211 and 5861 have it.
+//!
+//! The rules themselves are in [`crate::rules`]; here they are put in order and joined with the operator's
+//! settings. `README.md` has the same decisions as a table for people.
+
+use std::time::Duration;
+
+use super::{
+    Deliver, Delivery, Fetch, Hit, Invalidation, Miss, OnError, Policy, Purpose, Received, Recv, Request,
+    Softness, Source, Storage, Synth,
+};
+use crate::acl::{Acl, Peer};
+use crate::backend::BackendError;
+use crate::http::{Method, RequestHead, ResponseHead, reason_phrase};
+use crate::object::{Object, Times};
+use crate::rules::cache_control::{RequestDirectives, ResponseDirectives};
+use crate::rules::cache_status::{CacheStatus, Collapsed, ForwardReason, Stored};
+use crate::rules::conditional::{self, Precondition};
+use crate::rules::freshness::{self, Heuristics, Reuse, StoredTimes};
+use crate::rules::storability::{self, ClientDirectives, NotStored, StoreRules};
+use crate::rules::hop_by_hop;
+use crate::rules::key::{PrimaryKey, primary_key};
+use crate::time::Timestamp;
+
+/// What an operator may set about caching.
+#[derive(Clone, Debug)]
+pub struct CacheSettings {
+    /// How long a stale answer is delivered while it is refreshed, where it does not say so itself.
+    pub grace: Duration,
+    /// How long a stale answer is delivered when the backend fails, where it does not say so itself.
+    pub stale_if_error: Duration,
+    /// How long beyond that an answer with a validator is kept for conditional refetches.
+    pub keep: Duration,
+    pub hit_for_miss: Duration,
+    pub heuristics: Heuristics,
+    pub store_rules: StoreRules,
+    /// Response fields that replace Cache-Control, best first (RFC 9213).
+    pub targeted_fields: Vec<String>,
+    /// Who may purge and ban; `None`: nobody.
+    pub purge: Option<Acl>,
+    pub marks: ResponseMarks,
+}
+
+/// Fields the front door adds to responses.
+#[derive(Clone, Debug)]
+pub struct ResponseMarks {
+    /// Pseudonym in Via; empty: no Via.
+    pub via: String,
+    /// Name in Cache-Status; empty: no Cache-Status.
+    pub cache_status: String,
+    pub x_cache: bool,
+    pub x_varnish: bool,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Builtin {
+    settings: CacheSettings,
+}
+
+impl Builtin {
+    pub fn new(settings: CacheSettings) -> Builtin {
+        Builtin { settings }
+    }
+
+    fn invalidation(&self, request: &Request) -> Recv {
+        let Some(acl) = &self.settings.purge else { return Recv::Synth(Synth::new(405)) };
+        if !Peer::of(&request.connection.client).is_some_and(|client| acl.allows(client)) {
+            return Recv::Synth(Synth::because(403, "Not allowed to purge"));
+        }
+        let fields = &request.head.fields;
+        if request.head.method == Method::Ban {
+            return match fields.get_str("Lacquer-Ban") {
+                Some(expression) => Recv::Purge(Invalidation::Ban(expression.into())),
+                None => Recv::Synth(Synth::because(400, "BAN needs a Lacquer-Ban field")),
+            };
+        }
+        let tags: Vec<Box<str>> = fields
+            .get_all("Surrogate-Key")
+            .filter_map(|line| std::str::from_utf8(line).ok())
+            .flat_map(str::split_ascii_whitespace)
+            .map(Box::from)
+            .collect();
+        if !tags.is_empty() {
+            return Recv::Purge(Invalidation::Tags(tags));
+        }
+        match fields.get("Lacquer-Purge") {
+            None => Recv::Purge(Invalidation::Url(Softness::Hard)),
+            Some(how) if how.eq_ignore_ascii_case(b"soft") => Recv::Purge(Invalidation::Url(Softness::Soft)),
+            Some(_) => Recv::Synth(Synth::because(400, "Lacquer-Purge takes soft")),
+        }
+    }
+
+    fn honors_client(&self) -> bool {
+        self.settings.store_rules.client_directives == ClientDirectives::Honour
+    }
+
+    /// Whether the stored answer may stand in for the backend's failure (RFC 5861 §4).
+    fn may_serve_on_error(&self, fetch: &Fetch, now: Timestamp) -> bool {
+        let Some(stale) = &fetch.stale else { return false };
+        let client = RequestDirectives::of(&fetch.request.fields);
+        let client = self.honors_client().then_some(&client);
+        let window = self.settings.stale_if_error;
+        freshness::may_serve_on_error(&stale.stored_times(), &stale.directives, client, now, window)
+    }
+}
+
+impl Policy for Builtin {
+    fn recv(&self, request: &mut Request) -> Recv {
+        let head = &request.head;
+        match head.method {
+            Method::Purge | Method::Ban => return self.invalidation(request),
+            // A reverse proxy is nobody's tunnel.
+            Method::Connect => return Recv::Synth(Synth::new(405)),
+            _ => {}
+        }
+        if request.upgrade.is_some() {
+            return Recv::Pipe;
+        }
+        if !matches!(head.method, Method::Get | Method::Head) || request.has_body {
+            return Recv::Pass;
+        }
+        if self.honors_client() && request.directives.no_store {
+            return Recv::Pass;
+        }
+        Recv::Hash
+    }
+
+    fn hash(&self, request: &Request) -> PrimaryKey {
+        let head = &request.head;
+        primary_key(head.scheme, &head.authority, &head.target)
+    }
+
+    fn hit(&self, request: &mut Request, object: &Object, now: Timestamp) -> Hit {
+        // If-Match and If-Unmodified-Since are answered here when they hold; else the origin decides.
+        if conditional::evaluate(&request.head, &object.head) == Precondition::Undecided {
+            return Hit::Pass;
+        }
+        let directives = self.honors_client().then_some(&request.directives);
+        let times = object.stored_times();
+        match freshness::reuse(&times, &object.directives, directives, now, self.settings.grace) {
+            Reuse::Fresh | Reuse::StaleByRequest => Hit::Deliver,
+            Reuse::StaleWhileRevalidate => Hit::DeliverAndRefresh,
+            Reuse::MustRevalidate(_) => Hit::Miss,
+        }
+    }
+
+    fn miss(&self, request: &mut Request, _stale: Option<&Object>) -> Miss {
+        if self.honors_client() && request.directives.only_if_cached {
+            return Miss::Synth(Synth::new(504));
+        }
+        // A HEAD does not bring a body to store, and what its conditions refer to is not here.
+        if request.head.method == Method::Head || asks_for_a_match(&request.head) {
+            return Miss::Pass;
+        }
+        Miss::Fetch
+    }
+
+    fn deliver(
+        &self,
+        request: &mut Request,
+        object: &Object,
+        delivery: &Delivery,
+        head: &mut ResponseHead,
+        now: Timestamp,
+    ) -> Deliver {
+        let marks = &self.settings.marks;
+        let age = object.age(now);
+        match delivery.source {
+            Source::Hit | Source::StaleHit | Source::StaleOnError | Source::Revalidated => {
+                head.fields.set("Age", itoa::Buffer::new().format(age.as_secs().min(AGE_MAX)));
+            }
+            Source::Miss | Source::Stale | Source::Pass | Source::Synth => {}
+        }
+        if !marks.via.is_empty() && delivery.source != Source::Synth {
+            hop_by_hop::append_via(&mut head.fields, head.version, &marks.via);
+        }
+        if !marks.cache_status.is_empty() {
+            cache_status(request, object, delivery, now).append_to(&mut head.fields, &marks.cache_status);
+        }
+        if marks.x_cache {
+            let hit = matches!(delivery.source, Source::Hit | Source::StaleHit | Source::StaleOnError);
+            head.fields.set("X-Cache", if hit || delivery.collapsed { "HIT" } else { "MISS" });
+        }
+        if marks.x_varnish {
+            let value = match delivery.source {
+                Source::Hit | Source::StaleHit | Source::StaleOnError => format!("{} {}", request.xid, object.xid),
+                _ => request.xid.to_string(),
+            };
+            head.fields.set("X-Varnish", value);
+        }
+        Deliver::Deliver
+    }
+
+    fn synth(&self, synth: &Synth, request: &RequestHead, xid: u64, head: &mut ResponseHead, body: &mut Vec<u8>) {
+        let reason = if synth.reason.is_empty() { reason_phrase(synth.status) } else { &synth.reason };
+        head.fields.set("Content-Type", "text/plain; charset=utf-8");
+        head.fields.set("Cache-Control", "no-store");
+        match synth.status {
+            405 => head.fields.set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+            503 => head.fields.set("Retry-After", RETRY_AFTER_SECONDS),
+            _ => {}
+        }
+        if request.method != Method::Head {
+            body.extend_from_slice(format!("{} {reason}\nXID: {xid}\n", synth.status).as_bytes());
+        }
+    }
+
+    fn backend_fetch(&self, fetch: &mut Fetch) {
+        if !self.settings.marks.via.is_empty() {
+            let version = fetch.request.version;
+            hop_by_hop::append_via(&mut fetch.head.fields, version, &self.settings.marks.via);
+        }
+    }
+
+    fn directives(&self, head: &ResponseHead) -> ResponseDirectives {
+        ResponseDirectives::of(head, &self.settings.targeted_fields)
+    }
+
+    fn backend_response(&self, fetch: &Fetch, received: &Received<'_>) -> Storage {
+        let Received { head, directives, at } = received;
+        if is_server_failure(head.status) && self.may_serve_on_error(fetch, *at) {
+            return Storage::Stale;
+        }
+        if fetch.purpose == Purpose::Pass {
+            return Storage::Private { because: None };
+        }
+        if let Err(because) = storability::may_store(&fetch.request, head, directives, &self.settings.store_rules) {
+            return match because {
+                // What this request brought with it; the next may bring none of it.
+                NotStored::Method
+                | NotStored::RequestContent
+                | NotStored::RequestNoStore
+                | NotStored::Condition
+                | NotStored::Authorization => Storage::Private { because: Some(because) },
+                _ => Storage::HitForMiss { mark: self.settings.hit_for_miss, because },
+            };
+        }
+        let times = StoredTimes::of(head, directives, fetch.sent, *at, &self.settings.heuristics);
+        let grace = match directives.stale_while_revalidate {
+            _ if directives.forbids_stale() => Duration::ZERO,
+            Some(window) => window,
+            None => self.settings.grace,
+        };
+        let keep = if !conditional::validators(head).is_empty() { self.settings.keep } else { Duration::ZERO };
+        // Within keep the object may also stand in for a failing backend.
+        let on_error = directives.stale_if_error.unwrap_or(self.settings.stale_if_error);
+        Storage::Store(Times {
+            born: *at - times.initial_age,
+            ttl: times.lifetime.duration,
+            grace,
+            keep: keep.max(on_error.saturating_sub(grace)),
+        })
+    }
+
+    fn backend_error(&self, fetch: &Fetch, error: &BackendError, now: Timestamp) -> OnError {
+        if self.may_serve_on_error(fetch, now) {
+            return OnError::Stale;
+        }
+        OnError::Synth(Synth::because(error.status(), "Backend fetch failed"))
+    }
+}
+
+/// Seconds a client is asked to wait after a failed fetch.
+const RETRY_AFTER_SECONDS: &str = "5";
+
+/// RFC 9111 §1.2.2: larger ages are sent as this.
+const AGE_MAX: u64 = 1 << 31;
+
+/// RFC 5861 §4: the errors in whose place a stale answer may stand.
+fn is_server_failure(status: u16) -> bool {
+    matches!(status, 500 | 502 | 503 | 504)
+}
+
+/// Whether only the origin can say that its state is the one the client knows.
+fn asks_for_a_match(head: &RequestHead) -> bool {
+    head.fields.contains("If-Match") || head.fields.contains("If-Unmodified-Since")
+}
+
+/// RFC 9211: what this cache did with a request.
+fn cache_status(
+    request: &Request,
+    object: &Object,
+    delivery: &Delivery,
+    now: Timestamp,
+) -> CacheStatus<'static> {
+    let ttl = object.stored_times().ttl_seconds(now);
+    let mut status = match delivery.source {
+        Source::Hit | Source::StaleHit => CacheStatus::hit(ttl),
+        Source::StaleOnError => {
+            let mut status = CacheStatus::hit(ttl);
+            status.detail = Some("stale-if-error".into());
+            status
+        }
+        Source::Revalidated | Source::Stale => CacheStatus::forward(ForwardReason::Stale),
+        Source::Miss => CacheStatus::forward(ForwardReason::UriMiss),
+        Source::Pass => CacheStatus::forward(match request.head.method {
+            Method::Get | Method::Head => ForwardReason::Bypass,
+            _ => ForwardReason::Method,
+        }),
+        Source::Synth => {
+            let mut status = CacheStatus::forward(ForwardReason::Bypass);
+            status.detail = Some("synthetic".into());
+            status
+        }
+    };
+    status.forward_status = delivery.fetch_status;
+    if delivery.stored == Some(true) {
+        status.stored = Stored::Yes;
+    }
+    if delivery.collapsed {
+        status.collapsed = Collapsed::Yes;
+    }
+    if let Some(because) = delivery.not_stored {
+        status.detail = Some(because.to_string().into());
+    }
+    status
+}

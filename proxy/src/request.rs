@@ -1,0 +1,384 @@
+//! The request machine: takes a request through the states of `request/REQUEST.md` and answers it.
+//!
+//! It belongs to the client's connection and ends with the answer. It only ever delivers objects; where
+//! they come from is a look-up or a [`crate::fetch`]. Decisions are the policy's ([`crate::policy`]).
+
+mod deliver;
+mod forward;
+mod pipe;
+mod record;
+mod upload;
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::backend::{BackendResponse, RequestBody};
+use crate::bans::HeldMark;
+use crate::downstream::{BodyLength, ClientError, Exchange, Served};
+use crate::fetch::{FetchTask, Fetched, Sharing};
+use crate::front::Front;
+use crate::http::{Method, ResponseHead};
+use crate::metrics::{Counter, Outcome};
+use crate::object::{BodyReader, Kind, Object};
+use crate::policy::{
+    Delivery, Fetch, Hit, Invalidation, Miss, Policy, Purpose, Recv, Request, Softness, Source, Synth,
+};
+use crate::rules::cache_control::RequestDirectives;
+use crate::rules::hop_by_hop;
+use crate::rules::key::PrimaryKey;
+use crate::store::{Boarding, Key, Landing, Removal, Seat};
+use crate::time::Timestamp;
+
+use record::Record;
+
+/// Restarts a policy may ask for before the request fails. VCL: `max_restarts`.
+const RESTARTS_MAX: u32 = 4;
+
+/// Flights a request waits for before it fetches for itself. A second wait pays where the first flight's
+/// answer varied on something that nobody knew it would.
+const FLIGHTS_MAX: u32 = 3;
+
+/// Informational answers that may wait for a slow client.
+const INFORMATIONAL_QUEUE: usize = 8;
+
+/// The states between two decisions.
+#[derive(Debug)]
+enum State {
+    Recv,
+    Hash,
+    /// Nothing usable was found; the stale answer may serve a conditional fetch.
+    Miss { key: PrimaryKey, stale: Option<Arc<Object>> },
+    /// Answers here could not be stored: fetch beside the others.
+    HitForMiss { key: PrimaryKey },
+    Pass,
+    Pipe,
+    Purge(Invalidation),
+    Synth(Synth),
+    Restart,
+    Deliver {
+        object: Arc<Object>,
+        reader: BodyReader,
+        delivery: Delivery,
+        own_head: Option<Box<ResponseHead>>,
+    },
+    /// The backend has switched protocols.
+    Join(Box<BackendResponse>),
+}
+
+/// One request on its way.
+struct Machine<'a> {
+    front: &'a Arc<Front>,
+    policy: Arc<dyn Policy>,
+    request: Request,
+    exchange: Exchange,
+    record: Record,
+}
+
+/// Answers one request.
+pub async fn serve(front: &Arc<Front>, exchange: Exchange) -> Served {
+    let now = Timestamp::now();
+    let head = exchange.head().clone();
+    let request = Request {
+        directives: RequestDirectives::of(&head.fields),
+        connection: exchange.info().clone(),
+        xid: front.xid(),
+        received: now,
+        has_body: !matches!(exchange.body_length(), BodyLength::None),
+        upgrade: exchange.upgrade().map(Box::from),
+        restarts: 0,
+        head,
+    };
+    let policy = front.policy();
+    let machine = Machine { front, policy, record: Record::begin(now), request, exchange };
+    machine.run().await
+}
+
+impl Machine<'_> {
+    async fn run(mut self) -> Served {
+        let mut state = State::Recv;
+        loop {
+            let next = match state {
+                State::Recv => Ok(self.recv()),
+                State::Hash => Ok(self.hash()),
+                State::Miss { key, stale } => self.miss(key, stale).await,
+                State::HitForMiss { key } => self.fetch_beside(key, None).await,
+                State::Pass => self.pass().await,
+                State::Pipe => self.pipe().await,
+                State::Join(response) => return self.join(*response).await,
+                State::Purge(ref invalidation) => Ok(self.purge(invalidation)),
+                State::Synth(ref synth) => Ok(self.synth(synth)),
+                State::Restart => Ok(self.restart()),
+                State::Deliver { object, reader, delivery, own_head } => match self.deliver(object, reader, delivery, own_head).await {
+                    Ok(deliver::Delivered::Done) => return self.finish(Ok(())),
+                    Ok(deliver::Delivered::Instead(state)) => Ok(state),
+                    Err(error) => Err(error),
+                },
+            };
+            state = match next {
+                Ok(state) => state,
+                Err(error) => return self.finish(Err(error)),
+            };
+        }
+    }
+
+    fn recv(&mut self) -> State {
+        match self.policy.recv(&mut self.request) {
+            Recv::Hash => State::Hash,
+            Recv::Pass => State::Pass,
+            Recv::Pipe => State::Pipe,
+            Recv::Purge(invalidation) => State::Purge(invalidation),
+            Recv::Synth(synth) => State::Synth(synth),
+            Recv::Restart => State::Restart,
+        }
+    }
+
+    fn restart(&mut self) -> State {
+        self.request.restarts += 1;
+        if self.request.restarts > RESTARTS_MAX {
+            return State::Synth(Synth::because(503, "Too many restarts"));
+        }
+        State::Recv
+    }
+
+    fn hash(&mut self) -> State {
+        let key = self.policy.hash(&self.request);
+        let now = Timestamp::now();
+        let Some(object) = self.front.look_up(key.as_bytes(), &self.request.head, now) else {
+            return State::Miss { key, stale: None };
+        };
+        match object.kind {
+            Kind::HitForMiss if object.is_fresh(now) => {
+                self.front.metrics.count(Counter::CacheHitsForMiss);
+                self.record.beside = true;
+                return State::HitForMiss { key };
+            }
+            Kind::HitForMiss | Kind::Private => return State::Miss { key, stale: Some(object) },
+            Kind::Response => {}
+        }
+        match self.policy.hit(&mut self.request, &object, now) {
+            Hit::Deliver => self.hit(object, Source::Hit),
+            Hit::DeliverAndRefresh => {
+                self.refresh(&key, &object);
+                self.hit(object, Source::StaleHit)
+            }
+            Hit::Miss => State::Miss { key, stale: Some(object) },
+            Hit::Pass => State::Pass,
+            Hit::Synth(synth) => State::Synth(synth),
+            Hit::Restart => State::Restart,
+        }
+    }
+
+    fn hit(&mut self, object: Arc<Object>, source: Source) -> State {
+        let Some(reader) = object.body.reader() else {
+            // It outgrew the limit while it was filling, and its beginning is gone.
+            return State::Pass;
+        };
+        object.count_hit();
+        State::Deliver { object, reader, delivery: Delivery::new(source), own_head: None }
+    }
+
+    /// Starts a fetch in the background, unless one is under way.
+    fn refresh(&mut self, key: &PrimaryKey, stale: &Arc<Object>) {
+        let ban_mark = self.front.bans.hold();
+        if let Boarding::Lead(lead, _) = self.front.store.board(key.as_bytes(), &self.request.head.fields, Some(stale)) {
+            self.front.metrics.count(Counter::BackgroundFetches);
+            let fetch = self.shared_fetch(Purpose::Refresh, Some(Arc::clone(stale)));
+            self.front.spawn(FetchTask {
+                front: Arc::clone(self.front),
+                fetch,
+                sharing: Sharing::Lead(lead),
+                body: RequestBody::Empty,
+                asker: None,
+                informational: None,
+                upgrade: None,
+                ban_mark,
+            });
+        }
+    }
+
+    async fn miss(&mut self, key: PrimaryKey, stale: Option<Arc<Object>>) -> Result<State, ClientError> {
+        match self.policy.miss(&mut self.request, stale.as_deref()) {
+            Miss::Fetch => {}
+            Miss::Pass => return Ok(State::Pass),
+            Miss::Synth(synth) => return Ok(State::Synth(synth)),
+            Miss::Restart => return Ok(State::Restart),
+        }
+        self.record.flights += 1;
+        if self.record.flights > FLIGHTS_MAX {
+            return self.fetch_beside(key, stale).await;
+        }
+        let ban_mark = self.front.bans.hold();
+        match self.front.store.board(key.as_bytes(), &self.request.head.fields, stale.as_ref()) {
+            Boarding::Changed => Ok(State::Hash),
+            Boarding::Follow(seat) => self.follow(key, stale, seat).await,
+            Boarding::Lead(lead, _) => {
+                let stale = stale.filter(|object| object.kind == Kind::Response);
+                let fetch = self.shared_fetch(Purpose::Fill, stale);
+                self.fetch(fetch, Sharing::Lead(lead), ban_mark, None).await
+            }
+        }
+    }
+
+    /// Waits for a fetch of somebody else.
+    async fn follow(
+        &mut self,
+        key: PrimaryKey,
+        stale: Option<Arc<Object>>,
+        mut seat: Seat,
+    ) -> Result<State, ClientError> {
+        self.front.metrics.count(Counter::BusySleeps);
+        let landing = tokio::select! {
+            landing = seat.landing() => landing,
+            left = self.record.upload.leaves(&mut self.exchange) => return Err(left),
+        };
+        self.front.metrics.count(Counter::BusyWakeups);
+        let Landing::Shared(object, source) = landing else {
+            // What came is not for sharing; waiting in line for more of it would serve one at a time.
+            return self.fetch_beside(key, stale).await;
+        };
+        let now = Timestamp::now();
+        let fields = &self.request.head.fields;
+        let mine = object.variant.as_ref().is_none_or(|(spec, key)| spec.key_of(fields) == *key);
+        if !mine || !self.front.passes_bans(&object, &self.request.head, now) {
+            return Ok(State::Hash);
+        }
+        let Some(reader) = object.body.reader() else {
+            return self.fetch_beside(key, stale).await;
+        };
+        self.front.metrics.count(Counter::Coalesced);
+        let delivery = Delivery { collapsed: true, ..Delivery::new(source) };
+        Ok(State::Deliver { object, reader, delivery, own_head: None })
+    }
+
+    /// Fetches without company; the answer is stored if it can be.
+    async fn fetch_beside(&mut self, key: PrimaryKey, stale: Option<Arc<Object>>) -> Result<State, ClientError> {
+        let (ban_mark, fence) = (self.front.bans.hold(), self.front.store.fence(key.as_bytes()));
+        let stale = stale.filter(|object| object.kind == Kind::Response);
+        let fetch = self.shared_fetch(Purpose::Fill, stale);
+        self.fetch(fetch, Sharing::Beside(Key::from(key.as_bytes()), fence), ban_mark, None).await
+    }
+
+    async fn pass(&mut self) -> Result<State, ClientError> {
+        self.front.metrics.count(Counter::Passes);
+        let fetch = self.private_fetch();
+        self.fetch(fetch, Sharing::Private, self.front.bans.hold(), None).await
+    }
+
+    async fn pipe(&mut self) -> Result<State, ClientError> {
+        self.record.outcome = Some(Outcome::Pipe);
+        let upgrade = self.request.upgrade.clone();
+        let fetch = self.private_fetch();
+        self.fetch(fetch, Sharing::Private, self.front.bans.hold(), upgrade).await
+    }
+
+    /// Starts a fetch, feeds it the request's body, relays informational answers, and waits for its answer.
+    async fn fetch(
+        &mut self,
+        fetch: Fetch,
+        sharing: Sharing,
+        ban_mark: HeldMark,
+        upgrade: Option<Box<str>>,
+    ) -> Result<State, ClientError> {
+        let (asker, mut fetched) = oneshot::channel();
+        let (informational, mut relayed) = mpsc::channel(INFORMATIONAL_QUEUE);
+        let body = match fetch.purpose {
+            Purpose::Pass => self.record.upload.begin(&self.exchange),
+            Purpose::Fill | Purpose::Refresh => RequestBody::Empty,
+        };
+        self.front.metrics.count(Counter::Fetches);
+        self.front.spawn(FetchTask {
+            front: Arc::clone(self.front),
+            fetch,
+            sharing,
+            body,
+            asker: Some(asker),
+            informational: Some(informational),
+            upgrade: upgrade.clone(),
+            ban_mark,
+        });
+        let fetched = loop {
+            tokio::select! {
+                biased;
+                fetched = &mut fetched => break fetched,
+                Some(head) = relayed.recv() => self.exchange.send_informational(&head).await?,
+                moved = self.record.upload.step(&mut self.exchange) => moved?,
+            }
+        };
+        match fetched {
+            Ok(Fetched::Object { object, reader, delivery, own_head }) => Ok(State::Deliver { object, reader, delivery, own_head }),
+            Ok(Fetched::Upgraded(response)) => Ok(State::Join(response)),
+            // The task has panicked, which is counted where it happens.
+            Err(_) => Ok(State::Synth(Synth::new(500))),
+        }
+    }
+
+    fn purge(&mut self, invalidation: &Invalidation) -> State {
+        let now = Timestamp::now();
+        self.record.outcome = Some(Outcome::Purge);
+        match invalidation {
+            Invalidation::Url(softness) => {
+                let key = self.policy.hash(&self.request);
+                let removal = match softness {
+                    Softness::Hard => Removal::Hard,
+                    Softness::Soft => Removal::Soft(now),
+                };
+                self.front.metrics.count(Counter::Purges);
+                self.front.metrics.count(match softness {
+                    Softness::Hard => Counter::InvalidationsPurge,
+                    Softness::Soft => Counter::InvalidationsSoftPurge,
+                });
+                let found = self.front.store.invalidate(key.as_bytes(), removal);
+                State::Synth(Synth::because(200, format!("Purged {found}")))
+            }
+            Invalidation::Tags(tags) => match tags.iter().try_for_each(|tag| self.front.purge_tag(tag)) {
+                Ok(()) => State::Synth(Synth::because(200, "Purged")),
+                Err(refused) => State::Synth(Synth::because(400, refused.to_string())),
+            },
+            Invalidation::Ban(expression) => match self.front.ban(expression) {
+                Ok(()) => State::Synth(Synth::because(200, "Ban added")),
+                Err(refused) => State::Synth(Synth::because(400, refused.to_string())),
+            },
+        }
+    }
+
+    fn synth(&mut self, synth: &Synth) -> State {
+        self.front.metrics.count(Counter::Synths);
+        let object = Arc::new(self.front.synthetic(synth, self.request.xid, &self.request.head));
+        let reader = object.body.reader().expect("a synthetic body is whole");
+        State::Deliver { object, reader, delivery: Delivery::new(Source::Synth), own_head: None }
+    }
+
+    /// The head a shared fetch sends: without what belongs to this client alone.
+    fn shared_fetch(&self, purpose: Purpose, stale: Option<Arc<Object>>) -> Fetch {
+        let mut fetch = self.private_fetch();
+        fetch.purpose = purpose;
+        fetch.stale = stale;
+        fetch.head.method = Method::Get;
+        forward::make_shareable(&mut fetch.head.fields);
+        fetch
+    }
+
+    /// The head a pass sends.
+    fn private_fetch(&self) -> Fetch {
+        let mut head = self.request.head.clone();
+        hop_by_hop::strip(&mut head.fields);
+        forward::add_forwarded(&mut head, &self.request.connection);
+        Fetch {
+            head,
+            request: Arc::new(self.request.head.clone()),
+            purpose: Purpose::Pass,
+            xid: self.front.xid(),
+            stale: None,
+            sent: self.request.received,
+        }
+    }
+
+    fn finish(self, outcome: Result<(), ClientError>) -> Served {
+        self.record.end(self.front, &self.request, &self.exchange, outcome.as_ref().err());
+        match outcome {
+            Ok(()) => self.exchange.done(),
+            Err(_) => self.exchange.abort(),
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! `deliver`: makes an object the answer to this request.
+//!
+//! What came through the cache answers conditions and ranges here (RFC 9110 §13, §14), also while the
+//! object still fills. What was fetched for this client alone is relayed as it is.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+
+use super::{Machine, State};
+use crate::downstream::{ClientError, SendBody};
+use crate::http::{Method, ResponseHead, reason_phrase};
+use crate::object::{BodyReader, Object};
+use crate::policy::{Deliver, Delivery, Source};
+use crate::rules::conditional::{self, Precondition};
+use crate::rules::range::{self, Multipart, RangeRequest};
+use crate::time::Timestamp;
+
+pub(super) enum Delivered {
+    Done,
+    /// The policy wants something else sent.
+    Instead(State),
+}
+
+/// Which bytes of the object go out.
+enum Part {
+    Nothing,
+    Whole,
+    One(Range<u64>),
+    Several(Multipart),
+    /// Bytes of our own in place of the object's.
+    Own(Bytes),
+}
+
+impl Machine<'_> {
+    pub(super) async fn deliver(
+        &mut self,
+        object: Arc<Object>,
+        reader: BodyReader,
+        delivery: Delivery,
+        own_head: Option<Box<ResponseHead>>,
+    ) -> Result<Delivered, ClientError> {
+        let now = Timestamp::now();
+        let mut head = own_head.map_or_else(|| object.head.clone(), |head| *head);
+        self.record.answered(self.front, &delivery);
+        match self.policy.deliver(&mut self.request, &object, &delivery, &mut head, now) {
+            Deliver::Deliver => {}
+            Deliver::Synth(synth) => return Ok(Delivered::Instead(State::Synth(synth))),
+            Deliver::Restart => return Ok(Delivered::Instead(State::Restart)),
+        }
+        let length = object.body.complete_bytes().or_else(|| declared_length(&object.head));
+        let part = match delivery.source {
+            Source::Pass | Source::Synth => Part::Whole,
+            _ => self.select(&mut head, &object, length),
+        };
+        self.record.status = head.status;
+        let body = match &part {
+            Part::Nothing => SendBody::Empty,
+            Part::Whole => length.map_or(SendBody::Unknown, SendBody::Length),
+            Part::One(range) => SendBody::Length(range.end - range.start),
+            Part::Several(multipart) => SendBody::Length(multipart.content_len()),
+            Part::Own(bytes) => SendBody::Length(bytes.len() as u64),
+        };
+        self.exchange.send_head(&head, body).await?;
+        if self.request.head.method == Method::Head {
+            self.exchange.finish(None).await?;
+            return Ok(Delivered::Done);
+        }
+        match part {
+            Part::Nothing => self.exchange.finish(None).await?,
+            Part::Own(bytes) => {
+                self.exchange.send_body(bytes).await?;
+                self.exchange.finish(None).await?;
+            }
+            Part::Whole => self.send(reader, 0..u64::MAX).await?,
+            Part::One(range) => self.send(reader, range).await?,
+            Part::Several(multipart) => self.send_parts(&object, &multipart).await?,
+        }
+        Ok(Delivered::Done)
+    }
+
+    /// Answers conditions and ranges of a GET or HEAD from a stored 200 (RFC 9110 §13.2.2's order).
+    fn select(&self, head: &mut ResponseHead, object: &Object, length: Option<u64>) -> Part {
+        let request = &self.request.head;
+        if head.status != 200 || !matches!(request.method, Method::Get | Method::Head) {
+            return Part::Whole;
+        }
+        match conditional::evaluate(request, head) {
+            Precondition::NotModified => {
+                set_status(head, 304);
+                head.fields = conditional::not_modified_head(head);
+                return Part::Nothing;
+            }
+            Precondition::Undecided => {
+                *head = ResponseHead::new(412).with("Content-Type", "text/plain");
+                return Part::Own(Bytes::from_static(b"Precondition failed\n"));
+            }
+            Precondition::Proceed => {}
+        }
+        let ranges = range::requested_range(request, head, length, self.front.settings().ranges_max);
+        match (ranges, length) {
+            (RangeRequest::Single(range), Some(length)) => {
+                set_status(head, 206);
+                range::set_partial(&mut head.fields, &range, length);
+                Part::One(range)
+            }
+            // Parts may be asked for in any order, so all the bytes have to be here.
+            (RangeRequest::Multiple(ranges), Some(length)) if object.body.is_complete() => {
+                let multipart = Multipart::new(head, ranges, length, rand::random());
+                set_status(head, 206);
+                multipart.set_fields(&mut head.fields);
+                Part::Several(multipart)
+            }
+            (RangeRequest::Unsatisfiable, Some(length)) => {
+                set_status(head, 416);
+                range::set_unsatisfiable(&mut head.fields, length);
+                Part::Nothing
+            }
+            // No range that counts, or the length to answer it by is not known yet (RFC 9110 §14.2).
+            _ => Part::Whole,
+        }
+    }
+
+    /// Sends the bytes of `range` as they arrive, while the rest of the request's body goes up.
+    async fn send(&mut self, mut reader: BodyReader, range: Range<u64>) -> Result<(), ClientError> {
+        let mut position = 0;
+        while position < range.end {
+            let piece = match reader.next().now_or_never() {
+                Some(piece) => piece,
+                None => {
+                    // Nothing is here yet: what was sent so far must not wait in our buffer for it.
+                    self.exchange.flush().await?;
+                    loop {
+                        tokio::select! {
+                            piece = reader.next() => break piece,
+                            moved = self.record.upload.step(&mut self.exchange) => moved?,
+                        }
+                    }
+                }
+            };
+            let Some(piece) = piece.map_err(|_| ClientError::ReplyMismatch)? else { break };
+            let start = position;
+            position += piece.len() as u64;
+            if let Some(piece) = cut(&piece, start, &range) {
+                self.exchange.send_body(piece).await?;
+            }
+        }
+        let trailers = if range.end == u64::MAX { reader.trailers() } else { None };
+        self.exchange.finish(trailers.as_ref()).await
+    }
+
+    async fn send_parts(&mut self, object: &Object, multipart: &Multipart) -> Result<(), ClientError> {
+        let pieces = object.body.pieces().expect("several ranges are served from complete bodies only");
+        for (index, range) in multipart.parts().iter().enumerate() {
+            self.exchange.send_body(multipart.part_head(index).into()).await?;
+            let mut position = 0;
+            for piece in pieces {
+                if let Some(part) = cut(piece, position, range) {
+                    self.exchange.send_body(part).await?;
+                }
+                position += piece.len() as u64;
+            }
+        }
+        self.exchange.send_body(multipart.closing().into()).await?;
+        self.exchange.finish(None).await
+    }
+}
+
+fn set_status(head: &mut ResponseHead, status: u16) {
+    head.status = status;
+    head.reason = reason_phrase(status).into();
+}
+
+/// The part of `piece`, which begins at `start`, that lies in `range`.
+fn cut(piece: &Bytes, start: u64, range: &Range<u64>) -> Option<Bytes> {
+    let end = start + piece.len() as u64;
+    let (from, to) = (range.start.max(start), range.end.min(end));
+    (from < to).then(|| piece.slice((from - start) as usize..(to - start) as usize))
+}
+
+/// Content-Length of an answer whose body is still arriving.
+fn declared_length(head: &ResponseHead) -> Option<u64> {
+    head.fields.get_str("Content-Length")?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_cut_to_the_range() {
+        let check = |start, range: Range<u64>, expected: Option<&'static str>| {
+            let piece = Bytes::from_static(b"0123456789");
+            assert_eq!(cut(&piece, start, &range).as_deref(), expected.map(str::as_bytes), "{start} {range:?}");
+        };
+        check(0, 0..u64::MAX, Some("0123456789"));
+        check(0, 2..4, Some("23"));
+        check(10, 5..12, Some("01"));
+        check(10, 15..40, Some("56789"));
+        check(10, 0..10, None);
+        check(10, 20..30, None);
+    }
+}

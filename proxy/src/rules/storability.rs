@@ -1,0 +1,502 @@
+//! Whether an answer may be kept (RFC 9111 §3), and which of its fields.
+
+use std::fmt;
+
+use super::cache_control::{RequestDirectives, ResponseDirectives};
+use super::conditional;
+use super::date::format_http_date;
+use super::freshness::is_explicit;
+use super::hop_by_hop;
+use super::status;
+use super::vary::Vary;
+use crate::http::{Fields, Method, RequestHead, ResponseHead};
+use crate::time::Timestamp;
+
+/// What an operator decides about storing; the rest is the RFC's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreRules {
+    pub set_cookie: SetCookieRule,
+    pub client_directives: ClientDirectives,
+}
+
+impl Default for StoreRules {
+    fn default() -> StoreRules {
+        StoreRules {
+            set_cookie: SetCookieRule::StoreWhenShared,
+            client_directives: ClientDirectives::Honour,
+        }
+    }
+}
+
+/// Whether an answer with Set-Cookie is stored. RFC 9111 §7.3 leaves it to the origin to say no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetCookieRule {
+    /// As any other answer.
+    Store,
+    /// Only with `public` or s-maxage: an origin that names shared caches means its cookie for all.
+    StoreWhenShared,
+}
+
+/// Whether the Cache-Control of a request counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientDirectives {
+    Honour,
+    Ignore,
+}
+
+/// Why an answer is not stored. Displayed as the word that Cache-Status carries as detail (RFC 9211 §2.8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotStored {
+    /// Only answers to GET are stored (RFC 9111 §3; HEAD has no content to store, RFC 9110 §9.3.2).
+    Method,
+    /// The request had content, which is no part of the key (RFC 9110 §9.3.1).
+    RequestContent,
+    /// An interim status, or a 304 that found nothing to renew.
+    Status,
+    /// 206: a part is not the whole (RFC 9111 §3.3).
+    Partial,
+    /// 412 or 416: an answer to the request's condition or range and not to its target.
+    Condition,
+    /// The request's no-store (RFC 9111 §5.2.1.5).
+    RequestNoStore,
+    /// The response's no-store (RFC 9111 §5.2.2.5).
+    NoStore,
+    /// must-understand with a status that is not understood (RFC 9111 §5.2.2.3).
+    NotUnderstood,
+    /// `private` (RFC 9111 §5.2.2.7).
+    Private,
+    /// The request had Authorization, and the response does not permit sharing (RFC 9111 §3.5).
+    Authorization,
+    /// `Vary: *`: no later request matches (RFC 9111 §4.1).
+    VaryStar,
+    /// [`SetCookieRule::StoreWhenShared`].
+    SetCookie,
+    /// Neither freshness nor a status that may be cached without (RFC 9111 §3).
+    NoFreshness,
+    /// Neither freshness nor a validator: it could never be used again.
+    NoValidator,
+}
+
+impl fmt::Display for NotStored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            NotStored::Method => "method",
+            NotStored::RequestContent => "request-content",
+            NotStored::Status => "status",
+            NotStored::Partial => "partial",
+            NotStored::Condition => "condition",
+            NotStored::RequestNoStore => "request-no-store",
+            NotStored::NoStore => "no-store",
+            NotStored::NotUnderstood => "not-understood",
+            NotStored::Private => "private",
+            NotStored::Authorization => "authorization",
+            NotStored::VaryStar => "vary-star",
+            NotStored::SetCookie => "set-cookie",
+            NotStored::NoFreshness => "no-freshness",
+            NotStored::NoValidator => "no-validator",
+        })
+    }
+}
+
+impl std::error::Error for NotStored {}
+
+/// RFC 9111 §3: whether this cache, which is shared, may keep the answer for later requests.
+///
+/// `request` is the one that the origin answered, so its conditions and its Authorization are those
+/// that the origin saw.
+///
+/// # Errors
+/// The first rule that forbids it.
+pub fn may_store(
+    request: &RequestHead,
+    response: &ResponseHead,
+    directives: &ResponseDirectives,
+    rules: &StoreRules,
+) -> Result<(), NotStored> {
+    let refuse_when = |refused: bool, reason: NotStored| match refused {
+        true => Err(reason),
+        false => Ok(()),
+    };
+    refuse_when(request.method != Method::Get, NotStored::Method)?;
+    refuse_when(has_content(&request.fields), NotStored::RequestContent)?;
+    refuse_when(response.status < 200, NotStored::Status)?;
+    refuse_when(response.status == 304, NotStored::Status)?;
+    refuse_when(response.status == 206, NotStored::Partial)?;
+    refuse_when(answers_a_condition(request, response), NotStored::Condition)?;
+    refuse_when(
+        rules.client_directives == ClientDirectives::Honour
+            && RequestDirectives::of(&request.fields).no_store,
+        NotStored::RequestNoStore,
+    )?;
+    if directives.must_understand {
+        // Understood, it overrides no-store.
+        refuse_when(
+            !status::is_understood(response.status),
+            NotStored::NotUnderstood,
+        )?;
+    } else {
+        refuse_when(directives.no_store, NotStored::NoStore)?;
+    }
+    refuse_when(directives.private.is_all(), NotStored::Private)?;
+    let shared = directives.public || directives.s_maxage.is_some();
+    refuse_when(
+        request.fields.contains("authorization") && !shared && !directives.must_revalidate,
+        NotStored::Authorization,
+    )?;
+    refuse_when(
+        Vary::of(&response.fields) == Vary::Star,
+        NotStored::VaryStar,
+    )?;
+    refuse_when(
+        rules.set_cookie == SetCookieRule::StoreWhenShared
+            && response.fields.contains("set-cookie")
+            && !is_withheld(directives, "set-cookie")
+            && !shared,
+        NotStored::SetCookie,
+    )?;
+    if is_explicit(response, directives) {
+        return Ok(());
+    }
+    refuse_when(
+        !directives.public && !status::is_heuristically_cacheable(response.status),
+        NotStored::NoFreshness,
+    )?;
+    refuse_when(
+        conditional::validators(response).is_empty(),
+        NotStored::NoValidator,
+    )
+}
+
+/// RFC 9111 §3.1: the fields of an answer that are kept. Left out are hop-by-hop fields, and those that
+/// `private="…"` or `no-cache="…"` name: the former belong to one user, the latter may not be sent again
+/// before the origin has been asked. Date is added where the origin sent none (RFC 9110 §6.6.1).
+pub fn stored_fields(
+    response: &ResponseHead,
+    directives: &ResponseDirectives,
+    response_time: Timestamp,
+) -> Fields {
+    let mut fields = response.fields.clone();
+    hop_by_hop::strip(&mut fields);
+    fields.retain(|field| !is_withheld(directives, field.name));
+    if !fields.contains("date") {
+        fields.append("Date", format_http_date(response_time));
+    }
+    fields.compact()
+}
+
+/// Whether the head says that content follows. A request without Content-Length on HTTP/2 may have
+/// content all the same: who sees its stream has to know.
+pub fn has_content(request: &Fields) -> bool {
+    request.contains("transfer-encoding")
+        || request
+            .get_all("content-length")
+            .any(|length| length.iter().any(|digit| *digit != b'0'))
+}
+
+/// Whether no-cache or private withholds one field from those who come later (RFC 9111 §5.2.2.4, §5.2.2.7).
+fn is_withheld(directives: &ResponseDirectives, field: &str) -> bool {
+    directives.private.names(field) || directives.no_cache.names(field)
+}
+
+fn answers_a_condition(request: &RequestHead, response: &ResponseHead) -> bool {
+    match response.status {
+        412 => conditional::CONDITIONS
+            .iter()
+            .any(|name| request.fields.contains(name)),
+        416 => request.fields.contains("range"),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::{Scheme, Version};
+
+    const STRICT: StoreRules = StoreRules {
+        set_cookie: SetCookieRule::StoreWhenShared,
+        client_directives: ClientDirectives::Honour,
+    };
+    const LAX: StoreRules = StoreRules {
+        set_cookie: SetCookieRule::Store,
+        client_directives: ClientDirectives::Ignore,
+    };
+
+    type Lines<'a> = &'a [(&'a str, &'a str)];
+
+    fn head(status: u16, lines: Lines<'_>) -> ResponseHead {
+        let mut head = ResponseHead::new(status);
+        head.fields = lines.iter().copied().collect();
+        head
+    }
+
+    fn request(method: Method, lines: Lines<'_>) -> RequestHead {
+        RequestHead {
+            method,
+            target: "/".to_owned(),
+            authority: "example.org".to_owned(),
+            scheme: Scheme::Http,
+            version: Version::Http11,
+            fields: lines.iter().copied().collect(),
+        }
+    }
+
+    fn check(
+        request: &RequestHead,
+        status: u16,
+        lines: Lines<'_>,
+        rules: StoreRules,
+        expected: Result<(), NotStored>,
+    ) {
+        let response = head(status, lines);
+        let directives = ResponseDirectives::of(&response, &["CDN-Cache-Control".to_owned()]);
+        let found = may_store(request, &response, &directives, &rules);
+        assert_eq!(found, expected, "{request:?} {response:?}");
+    }
+
+    const FRESH: (&str, &str) = ("cache-control", "max-age=60");
+
+    #[test]
+    fn any_final_status_is_stored_when_fresh_by_its_own_word() {
+        let get = request(Method::Get, &[]);
+        for status in [
+            200, 201, 204, 299, 302, 307, 399, 400, 404, 412, 416, 418, 499, 500, 503, 599, 999,
+        ] {
+            check(&get, status, &[FRESH], STRICT, Ok(()));
+            let expires = ("expires", "Sun, 06 Nov 1994 08:49:37 GMT");
+            check(&get, status, &[expires], STRICT, Ok(()));
+            check(
+                &get,
+                status,
+                &[("cdn-cache-control", "max-age=1")],
+                STRICT,
+                Ok(()),
+            );
+        }
+        for status in [100, 103, 199, 304] {
+            check(&get, status, &[FRESH], STRICT, Err(NotStored::Status));
+        }
+        check(&get, 206, &[FRESH], STRICT, Err(NotStored::Partial));
+    }
+
+    #[test]
+    fn without_freshness_status_and_validator_decide() {
+        let get = request(Method::Get, &[]);
+        let etag = ("etag", "\"a\"");
+        let last_modified = ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT");
+        let public = ("cache-control", "public");
+        check(&get, 200, &[], STRICT, Err(NotStored::NoValidator));
+        check(&get, 200, &[etag], STRICT, Ok(()));
+        check(
+            &get,
+            200,
+            &[("etag", "a")],
+            STRICT,
+            Err(NotStored::NoValidator),
+        );
+        check(&get, 404, &[last_modified], STRICT, Ok(()));
+        check(
+            &get,
+            302,
+            &[etag, last_modified],
+            STRICT,
+            Err(NotStored::NoFreshness),
+        );
+        check(&get, 302, &[etag, public], STRICT, Ok(()));
+        check(&get, 302, &[public], STRICT, Err(NotStored::NoValidator));
+        let expires = ("expires", "Sun, 06 Nov 1994 08:49:37 GMT");
+        let cdn = ("cdn-cache-control", "no-cache");
+        check(
+            &get,
+            302,
+            &[etag, expires, cdn],
+            STRICT,
+            Err(NotStored::NoFreshness),
+        );
+    }
+
+    #[test]
+    fn only_get_without_content_is_stored() {
+        for method in [
+            Method::Head,
+            Method::Post,
+            Method::Options,
+            Method::Other("get".into()),
+        ] {
+            check(
+                &request(method, &[]),
+                200,
+                &[FRESH],
+                STRICT,
+                Err(NotStored::Method),
+            );
+        }
+        for content in [
+            ("content-length", "1"),
+            ("content-length", "x"),
+            ("transfer-encoding", "chunked"),
+        ] {
+            let fat = request(Method::Get, &[content]);
+            check(&fat, 200, &[FRESH], LAX, Err(NotStored::RequestContent));
+        }
+        let lean = request(Method::Get, &[("content-length", "0")]);
+        check(&lean, 200, &[FRESH], STRICT, Ok(()));
+    }
+
+    #[test]
+    fn answers_to_a_condition_are_not_stored_for_the_target() {
+        let conditional = request(Method::Get, &[("if-match", "\"a\"")]);
+        check(&conditional, 412, &[FRESH], LAX, Err(NotStored::Condition));
+        check(&conditional, 416, &[FRESH], LAX, Ok(()));
+        let ranged = request(Method::Get, &[("range", "bytes=9-")]);
+        check(&ranged, 416, &[FRESH], LAX, Err(NotStored::Condition));
+        check(&ranged, 412, &[FRESH], LAX, Ok(()));
+        check(&ranged, 200, &[FRESH], LAX, Ok(()));
+    }
+
+    #[test]
+    fn no_store_and_private_are_obeyed() {
+        let get = request(Method::Get, &[]);
+        let refused = |value: &str, status: u16, reason: NotStored| {
+            check(&get, status, &[("cache-control", value)], LAX, Err(reason));
+        };
+        refused("max-age=60, no-store", 200, NotStored::NoStore);
+        refused("max-age=60, no-store, public", 200, NotStored::NoStore);
+        refused(
+            "max-age=60, no-store, must-understand",
+            299,
+            NotStored::NotUnderstood,
+        );
+        refused("max-age=60, must-understand", 599, NotStored::NotUnderstood);
+        refused("max-age=60, private", 200, NotStored::Private);
+        refused("s-maxage=60, public, private", 200, NotStored::Private);
+        refused("private=\"", 200, NotStored::Private);
+        for value in [
+            "max-age=60, no-store, must-understand",
+            "max-age=60, private=x",
+            "max-age=60, no-cache",
+            "max-age=60, x=\"no-store\"",
+        ] {
+            check(&get, 200, &[("cache-control", value)], STRICT, Ok(()));
+        }
+        let cdn = [
+            ("cache-control", "no-store, private"),
+            ("cdn-cache-control", "max-age=1"),
+        ];
+        check(&get, 200, &cdn, STRICT, Ok(()));
+        let cdn = [FRESH, ("cdn-cache-control", "max-age=1, no-store")];
+        check(&get, 200, &cdn, STRICT, Err(NotStored::NoStore));
+    }
+
+    #[test]
+    fn clients_no_store_counts_unless_a_setting_ignores_it() {
+        let get = request(Method::Get, &[("cache-control", "no-store")]);
+        check(&get, 200, &[FRESH], STRICT, Err(NotStored::RequestNoStore));
+        check(&get, 200, &[FRESH], LAX, Ok(()));
+    }
+
+    #[test]
+    fn answers_to_authorized_requests_are_stored_only_when_meant_for_all() {
+        let get = request(Method::Get, &[("authorization", "Basic YTpi")]);
+        check(&get, 200, &[FRESH], LAX, Err(NotStored::Authorization));
+        for value in [
+            "proxy-revalidate, max-age=60",
+            "public=\", max-age=60",
+            "no-cache, max-age=1",
+        ] {
+            check(
+                &get,
+                200,
+                &[("cache-control", value)],
+                LAX,
+                Err(NotStored::Authorization),
+            );
+        }
+        for value in [
+            "public, max-age=60",
+            "must-revalidate, max-age=60",
+            "s-maxage=60",
+        ] {
+            check(&get, 200, &[("cache-control", value)], LAX, Ok(()));
+        }
+    }
+
+    #[test]
+    fn set_cookie_needs_an_origin_that_names_shared_caches() {
+        let get = request(Method::Get, &[]);
+        let cookie = ("set-cookie", "a=b");
+        check(
+            &get,
+            200,
+            &[FRESH, cookie],
+            STRICT,
+            Err(NotStored::SetCookie),
+        );
+        check(&get, 200, &[FRESH, cookie], LAX, Ok(()));
+        for value in [
+            "max-age=1, public",
+            "s-maxage=1",
+            "max-age=1, private=set-cookie",
+            "max-age=1, no-cache=Set-Cookie",
+        ] {
+            check(
+                &get,
+                200,
+                &[("cache-control", value), cookie],
+                STRICT,
+                Ok(()),
+            );
+        }
+    }
+
+    #[test]
+    fn vary_star_is_not_stored() {
+        let get = request(Method::Get, &[]);
+        check(
+            &get,
+            200,
+            &[FRESH, ("vary", "a"), ("vary", "b, *")],
+            LAX,
+            Err(NotStored::VaryStar),
+        );
+        check(&get, 200, &[FRESH, ("vary", "a")], LAX, Ok(()));
+    }
+
+    #[test]
+    fn fields_of_one_hop_and_of_one_user_are_not_kept() {
+        let response = head(
+            200,
+            &[
+                (
+                    "Cache-Control",
+                    "private=\"X-User\", no-cache=\"set-cookie\", max-age=1",
+                ),
+                ("Set-Cookie", "a=b"),
+                ("x-user", "ada"),
+                ("Connection", "x-hop"),
+                ("X-Hop", "1"),
+                ("Content-Type", "text/plain"),
+            ],
+        );
+        let directives = ResponseDirectives::of(&response, &[]);
+        let fields = stored_fields(&response, &directives, Timestamp::EPOCH);
+        let expected: Fields = [
+            (
+                "Cache-Control",
+                "private=\"X-User\", no-cache=\"set-cookie\", max-age=1",
+            ),
+            ("Content-Type", "text/plain"),
+            ("Date", "Thu, 01 Jan 1970 00:00:00 GMT"),
+        ]
+        .into_iter()
+        .collect();
+        assert_eq!(fields, expected);
+    }
+
+    #[test]
+    fn a_date_of_the_origin_is_left_alone() {
+        let response = head(200, &[("date", "some day")]);
+        let fields = stored_fields(&response, &ResponseDirectives::default(), Timestamp::EPOCH);
+        assert_eq!(fields, response.fields);
+    }
+}

@@ -1,0 +1,113 @@
+//! Flights: fetches that requests wait for together.
+//!
+//! The first request that misses leads; those that miss while the fetch is under way take a seat. A flight
+//! lands once, when the answer's head is known, and leaves the table then: from there on, look-ups find the
+//! object itself. An invalidation removes a flight from the table, so that nobody joins it any more; those
+//! who sit in it already still get its answer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::watch;
+
+use super::{Fence, FlightKey, Key, Store};
+use crate::object::Object;
+use crate::policy::Source;
+
+/// How a flight ended for those who wait.
+#[derive(Clone, Debug)]
+pub enum Landing {
+    /// An answer that all of them may get: stored, or an error of ours.
+    Shared(Arc<Object>, Source),
+    /// The answer belongs to the leader alone, or there is none: look again, and fetch if need be.
+    Unshared,
+}
+
+/// What [`Store::board`] decides.
+#[derive(Debug)]
+pub enum Boarding {
+    /// Begin the fetch; the seat is for whoever waits for it, if anybody does.
+    Lead(Lead, Seat),
+    /// Somebody's fetch for the same object is under way.
+    Follow(Seat),
+    /// An object has come since the caller looked: look again.
+    Changed,
+}
+
+/// A place on a flight of somebody's fetch.
+#[derive(Clone, Debug)]
+pub struct Seat(watch::Receiver<Option<Landing>>);
+
+impl Seat {
+    /// Waits for the landing. Safe to cancel.
+    pub async fn landing(&mut self) -> Landing {
+        match self.0.wait_for(Option::is_some).await {
+            Ok(landing) => landing.clone().unwrap_or(Landing::Unshared),
+            // The lead was dropped without landing.
+            Err(_) => Landing::Unshared,
+        }
+    }
+}
+
+/// What the table of a shard knows of a flight.
+#[derive(Debug)]
+pub(super) struct Flight {
+    id: u64,
+    seat: Seat,
+}
+
+impl Flight {
+    pub(super) fn seat(&self) -> Seat {
+        self.seat.clone()
+    }
+}
+
+/// The duty to land a flight. Dropped without [`Lead::land`], it lands unshared.
+#[derive(Debug)]
+pub struct Lead {
+    store: Arc<Store>,
+    key: FlightKey,
+    id: u64,
+    fence: Fence,
+    landing: watch::Sender<Option<Landing>>,
+}
+
+impl Lead {
+    pub(super) fn take_off(store: Arc<Store>, key: FlightKey, fence: Fence) -> (Lead, Flight) {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        let landing = watch::Sender::new(None);
+        let flight = Flight { id, seat: Seat(landing.subscribe()) };
+        (Lead { store, key, id, fence, landing }, flight)
+    }
+
+    pub fn key(&self) -> &Key {
+        &self.key.0
+    }
+
+    /// The fence as it stood when the flight began.
+    pub fn fence(&self) -> Fence {
+        self.fence
+    }
+
+    /// Leaves the table, then tells the seats. An object that is to be found by others has to be in the
+    /// store before this.
+    pub fn land(self, landing: Landing) {
+        self.leave();
+        self.landing.send_replace(Some(landing));
+    }
+
+    fn leave(&self) {
+        let mut shard = self.store.shard(&self.key.0);
+        // An invalidation may have removed this flight, and another may fly under the same key by now.
+        if shard.flights.get(&self.key).is_some_and(|flight| flight.id == self.id) {
+            shard.flights.remove(&self.key);
+        }
+    }
+}
+
+impl Drop for Lead {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
