@@ -105,7 +105,7 @@ impl Cluster {
     }
 
     /// Ends PostgreSQL and waits until it has ended and the data folder is free: within `stop_timeout` in order, else
-    /// harder, and ten seconds later at the latest.
+    /// harder, and sixteen seconds later at the latest.
     ///
     /// Close the connections first: it waits up to two seconds for them before it cuts them.
     pub async fn stop(mut self) -> Ending {

@@ -12,6 +12,7 @@
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use nix::unistd::mkdtemp;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
+use super::socket::{NOTE, forget_noted};
 use super::{Cluster, ClusterOptions, Durability};
 
 /// The first argument that turns `lacquer-origin` into the holder: `internal-hold FOLDER SECONDS`.
@@ -114,8 +116,12 @@ fn remove_old_runs(root: &Path) {
     let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
     for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(RUN_PREFIX))
     {
+        let run = entry.path();
+        if let Ok(database) = std::fs::symlink_metadata(run.join("pgdata")) {
+            forget_noted(&run.join(NOTE), database.uid());
+        }
         // A server that is still ending may hold on to a file; the next holder tries again.
-        let _ = std::fs::remove_dir_all(entry.path());
+        let _ = std::fs::remove_dir_all(run);
     }
     let _ = std::fs::remove_file(root.join("dsn"));
 }

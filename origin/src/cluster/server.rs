@@ -23,8 +23,8 @@ use super::options::{ClusterOptions, Durability};
 use super::remains::MARK;
 use super::shim::{Exec, own_program};
 
-/// How long a server that was told to end at once may take.
-const IMMEDIATE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a server that was told to end at once may take. It gives its own children five seconds before it kills them.
+const IMMEDIATE_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long clients may finish before they are disconnected.
 const SMART_TIMEOUT_MAX: Duration = Duration::from_secs(2);
 

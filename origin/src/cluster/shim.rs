@@ -48,10 +48,7 @@ pub fn run_if_asked() {
     }
 }
 
-#[allow(
-    clippy::disallowed_macros,
-    reason = "there is no log yet, and standard error is PostgreSQL's log"
-)]
+/// Standard error is PostgreSQL's log here.
 fn give_up(problem: &str) -> ! {
     eprintln!("lacquer-origin: {problem}");
     std::process::exit(FAILED);

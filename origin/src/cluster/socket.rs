@@ -19,7 +19,7 @@ const LOCK_NAME: &str = ".s.PGSQL.5432.lock";
 /// `sun_path` has 108 bytes, the closing zero included (unix(7)).
 const PATH_BYTES_MAX: usize = 107;
 /// The file in the data folder that names a socket folder elsewhere.
-const NOTE: &str = "socket-folder";
+pub(crate) const NOTE: &str = "socket-folder";
 const PREFIX: &str = "lacquer-";
 
 /// Where the socket is.
@@ -46,7 +46,7 @@ impl SocketFolder {
         elsewhere: &[PathBuf],
     ) -> Result<SocketFolder, ClusterError> {
         let note = root.join(NOTE);
-        forget_noted(&note, account);
+        forget_noted(&note, account.uid.as_raw());
         let home = root.join("run");
         let closed = match account.origin {
             AccountOrigin::Ours => None,
@@ -175,18 +175,15 @@ fn make_elsewhere(parent: &Path, account: &Account, note: &Path) -> Result<PathB
     }
 }
 
-/// Removes the folder that an origin which died had made elsewhere, if it is still what it was.
-fn forget_noted(note: &Path, account: &Account) {
+/// Removes the folder that an origin which died had made elsewhere for the server account `owner`, if it is still that.
+pub(crate) fn forget_noted(note: &Path, owner: u32) {
     let Ok(text) = read_small(note) else { return };
     let path = PathBuf::from(text);
     let named_by_us = path
         .file_name()
         .is_some_and(|name| name.to_string_lossy().starts_with(PREFIX));
     let owned_by_us = std::fs::symlink_metadata(&path).is_ok_and(|metadata| {
-        metadata.is_dir()
-            && [account.uid, geteuid()]
-                .iter()
-                .any(|uid| uid.as_raw() == metadata.uid())
+        metadata.is_dir() && [owner, geteuid().as_raw()].contains(&metadata.uid())
     });
     if path.is_absolute() && named_by_us && owned_by_us {
         for name in [FILE_NAME, LOCK_NAME] {

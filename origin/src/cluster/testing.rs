@@ -190,6 +190,10 @@ async fn shared_cluster() -> String {
     start_holder(&folder, deadline).await
 }
 
+#[allow(
+    clippy::zombie_processes,
+    reason = "it outlives this process, and cannot end before it except by a failure that is reported"
+)]
 async fn start_holder(folder: &SharedFolder, deadline: Instant) -> String {
     let log_path = folder.root.join("holder.log");
     let log = File::create(&log_path).expect("the folder was just made");
@@ -208,7 +212,6 @@ async fn start_holder(folder: &SharedFolder, deadline: Instant) -> String {
         .unwrap_or_else(|problem| panic!("cannot run {}: {problem}", program().display()));
     loop {
         if let Some(dsn) = answering(folder).await {
-            // Nobody waits for it: it outlives this process. While we live, it stays ours, which does no harm.
             return dsn;
         }
         if let Ok(Some(status)) = holder.try_wait() {
