@@ -12,6 +12,7 @@ pub mod wire;
 
 pub mod backend;
 pub mod client;
+pub mod conversation;
 pub mod pattern;
 
 pub mod memory;
