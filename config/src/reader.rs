@@ -18,6 +18,9 @@ use crate::value::Refusal;
 /// Longest file that is read. Settings are a few kilobytes; a device or a log given by mistake is not.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
+/// Most problems that are listed. Nobody reads more, and finding a line takes time.
+const PROBLEMS_MAX: usize = 100;
+
 /// Reads a short text file.
 pub(crate) fn read_bounded(path: &Path) -> io::Result<String> {
     let mut text = String::new();
@@ -50,7 +53,7 @@ impl<'a> Reader<'a> {
             places: BTreeMap::new(),
         };
         let (document, errors) = DeTable::parse_recoverable(text);
-        for error in errors {
+        for error in errors.into_iter().take(PROBLEMS_MAX) {
             let line = error.span().map(|span| reader.line(span.start));
             let message = error.message().to_owned();
             reader.problems.push(Problem {
@@ -94,6 +97,9 @@ impl<'a> Reader<'a> {
     /// Reads the keys of a table.
     pub(crate) fn table<T: Table>(&mut self, table: &mut T, path: &str, keys: &DeTable<'_>) {
         for (key, value) in keys {
+            if self.problems.len() >= PROBLEMS_MAX {
+                return;
+            }
             let name = key.get_ref().as_ref();
             let full = join(path, name);
             self.places.insert(full.clone(), key.span().start);

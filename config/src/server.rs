@@ -29,6 +29,20 @@ settings! {
     }
 }
 
+impl ServerConfig {
+    /// [`ServerConfig::upgrade_socket`], or where it is without one.
+    pub fn upgrade_socket_path(&self, runtime_dir: Option<PathBuf>, is_root: bool) -> PathBuf {
+        let folder = || match (runtime_dir, is_root) {
+            (Some(folder), _) => folder,
+            (None, true) => PathBuf::from("/run"),
+            (None, false) => PathBuf::from("/tmp"),
+        };
+        self.upgrade_socket
+            .clone()
+            .unwrap_or_else(|| folder().join("lacquer-upgrade.sock"))
+    }
+}
+
 choice! {
     /// How much the programs say on standard error.
     pub enum LogLevel {
@@ -134,6 +148,8 @@ settings! {
         pub body_read: Duration = Duration::from_secs(30);
         /// How long a client may take no byte of its answer.
         pub write: Duration = Duration::from_secs(60);
+        /// How long an upgraded connection (WebSocket) may be quiet in both directions.
+        pub pipe_idle: Duration = Duration::from_secs(60);
         /// How long a TLS handshake may take.
         pub tls_handshake: Duration = Duration::from_secs(10);
     }

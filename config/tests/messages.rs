@@ -296,6 +296,13 @@ fn changed_settings_are_checked_again() {
 }
 
 #[test]
+fn a_flood_of_mistakes_is_cut() {
+    let text: String = (0..50_000).map(|n| format!("unknown_{n} = 1\n")).collect();
+    let error = Config::from_str(&text, "l.toml").unwrap_err();
+    assert_eq!(error.problems().len(), 100);
+}
+
+#[test]
 fn hostile_texts_end_in_an_error() {
     let deep = "[".repeat(100_000);
     let long = format!("{} = 1", "k".repeat(500_000));

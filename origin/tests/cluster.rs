@@ -511,23 +511,25 @@ async fn dropping_the_cluster_or_its_start_ends_the_server() {
     drop(cluster);
     eventually("the server has ended", || !exists(pid)).await;
 
-    let start = Cluster::start(private_options(dir.path()));
-    assert!(
-        tokio::time::timeout(Duration::from_millis(40), start)
-            .await
-            .is_err(),
-        "that was too fast to be dropped"
-    );
-    let deadline = Instant::now() + Duration::from_secs(30);
-    let cluster = loop {
-        match Cluster::start(private_options(dir.path())).await {
-            Err(ClusterError::InUse { .. }) if Instant::now() < deadline => {
-                tokio::time::sleep(Duration::from_millis(20)).await
+    // At whatever step it is: initdb on the fresh folder, anything on the other.
+    let fresh = tempfile::tempdir().unwrap();
+    for (dir, milliseconds) in [(&fresh, 100), (&dir, 0), (&dir, 5), (&dir, 20), (&dir, 50)] {
+        let start = Cluster::start(private_options(dir.path()));
+        let started = tokio::time::timeout(Duration::from_millis(milliseconds), start).await;
+        let fast = started.is_ok_and(|started| started.is_ok());
+        assert!(!fast || milliseconds > 5, "that was too fast to be dropped");
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let cluster = loop {
+            match Cluster::start(private_options(dir.path())).await {
+                Err(ClusterError::InUse { .. }) if Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                other => break other.unwrap(),
             }
-            other => break other.unwrap(),
-        }
-    };
-    cluster.stop().await;
+        };
+        assert_eq!(value(&cluster.dsn(), "SELECT 1").await, "1");
+        cluster.stop().await;
+    }
 }
 
 #[tokio::test]

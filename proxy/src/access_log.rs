@@ -12,6 +12,7 @@ mod format;
 mod writer;
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 mod tests;
 
 use std::fmt;

@@ -97,6 +97,7 @@ fn unmapped(network: IpNet) -> IpNet {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 mod tests {
     use super::*;
 

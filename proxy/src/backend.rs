@@ -7,7 +7,7 @@
 //! hop-by-hop fields and reads a body that streams. pingora's types end here, but for the
 //! [`Stream`](pingora_core::protocols::Stream) of an upgraded connection.
 //!
-//! Read [`pool`] for the way of a request, then [`exchange`], [`wire`] and [`upload`].
+//! Read `pool` for the way of a request, then `exchange`, `wire` and `upload`.
 //!
 //! - **Invariant:** a request that a server may have seen is sent again only when repeating it does no harm
 //!   and its body is still at hand from the first byte.

@@ -14,14 +14,18 @@ mod expression;
 mod lexer;
 mod list;
 mod lurker;
+mod parser;
+mod snapshot;
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 mod tests;
 
 pub use expression::{Ban, InvalidTag};
 pub use lexer::BanSyntaxError;
-pub use list::{Added, BanCounters, BanList, HeldMark, ListedBan, Mark, Verdict};
-pub use lurker::{Lurk, LurkVerdict};
+pub use list::{Added, BanCounters, BanList, HeldMark, ListedBan};
+pub use lurker::Lurk;
+pub use snapshot::{Mark, Verdict};
 
 use crate::http::Fields;
 use crate::time::Timestamp;

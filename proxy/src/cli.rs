@@ -1,7 +1,7 @@
 //! The command line of `lacquer`: what was typed, put over the file, as one [`Command`].
 //!
 //! A server's command keeps its [`Overrides`], so that a reload reads the file again and puts the same flags over it.
-//! `purge` and `ban` are orders to a front door that runs already; [`order`] sends them.
+//! `purge` and `ban` are orders to a front door that runs already; [`send`] sends them.
 
 mod arguments;
 mod order;

@@ -20,14 +20,15 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-use std::fmt::Display;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use futures_util::FutureExt;
 use pingora_core::protocols::{ALPN, Stream};
 use tokio::sync::watch;
 
-pub use error::{ClientError, Waiting};
+pub use error::{ClientError, Refusal, Waiting};
 pub use exchange::{BodyLength, Departure, Exchange, SendBody, Served, StoredHead, Traffic};
 pub use info::{Address, ConnectionInfo, Tls};
 pub use settings::{DownstreamSettings, Http2Settings};
@@ -42,7 +43,20 @@ pub trait Handler: Send + Sync + 'static {
     fn handle(&self, exchange: Exchange) -> impl Future<Output = Served> + Send;
 
     /// A request was refused before it became an exchange. For counting and logging; the client has its answer.
-    fn refused(&self, _info: &ConnectionInfo, _status: u16, _reason: &dyn Display) {}
+    fn refused(&self, _info: &ConnectionInfo, _refusal: Refusal) {}
+
+    /// [`Handler::handle`] panicked. For counting; the client sees the connection or the stream end.
+    fn panicked(&self, _info: &ConnectionInfo) {}
+}
+
+/// Runs the handler so that a panic ends this request and nothing else.
+async fn handle<H: Handler>(handler: &H, exchange: Exchange, info: &ConnectionInfo) -> Served {
+    // What a panic leaves behind is dropped with the exchange; the handler guards its own state.
+    let handled = AssertUnwindSafe(handler.handle(exchange)).catch_unwind();
+    handled.await.unwrap_or_else(|_| {
+        handler.panicked(info);
+        Served::taken()
+    })
 }
 
 /// What a connection runs with.

@@ -18,8 +18,8 @@ use crate::front::Front;
 use crate::http::{Method, ResponseHead};
 use crate::metrics::Counter;
 use crate::object::{Abandoned, Body, BodyReader, BodyWriter, Growth, Kind, Object, Times};
-use crate::rules::cache_control::ResponseDirectives;
 use crate::policy::{Delivery, Fetch, OnError, Purpose, Received, Source, Storage, Synth};
+use crate::rules::cache_control::ResponseDirectives;
 use crate::rules::storability::NotStored;
 use crate::rules::vary::Vary;
 use crate::rules::{conditional, hop_by_hop, invalidation, key, revalidation, storability};
@@ -80,19 +80,27 @@ impl FetchTask {
             }
             _ => false,
         };
-        let Some(mut outcome) = self.send().await else { return };
+        let Some(mut outcome) = self.send().await else {
+            return;
+        };
         if conditional
             && let Ok(response) = &outcome
             && response.head.status == 304
         {
-            let stale = self.fetch.stale.take().expect("conditions were made from it");
+            let stale = self
+                .fetch
+                .stale
+                .take()
+                .expect("conditions were made from it");
             if revalidation::selects(&stale.head, &response.head) {
                 return self.confirm(&stale, &outcome.expect("just matched"));
             }
             // The backend confirmed something else than what is stored here (RFC 9111 §4.3.4): ask again
             // without conditions.
             conditional::remove_conditions(&mut self.fetch.head.fields);
-            let Some(again) = self.send().await else { return };
+            let Some(again) = self.send().await else {
+                return;
+            };
             outcome = again;
         }
         match outcome {
@@ -117,13 +125,16 @@ impl FetchTask {
         let request = BackendRequest {
             key: Some(key.as_bytes()),
             upgrade: self.upgrade.as_deref(),
-            informational: relay.as_mut().map(|relay| relay as &mut (dyn FnMut(ResponseHead) + Send)),
+            informational: relay
+                .as_mut()
+                .map(|relay| relay as &mut (dyn FnMut(ResponseHead) + Send)),
             ..BackendRequest::new(head)
         };
         let pool = self.front.backends();
         let sent = pool.send(request, body);
         // A write goes on without its client: it may have reached the backend, and then has to invalidate.
-        let nobody_else = matches!(self.sharing, Sharing::Private) && self.fetch.head.method.is_safe();
+        let nobody_else =
+            matches!(self.sharing, Sharing::Private) && self.fetch.head.method.is_safe();
         match &mut self.asker {
             Some(asker) if nobody_else => tokio::select! {
                 outcome = sent => Some(outcome),
@@ -137,16 +148,30 @@ impl FetchTask {
     fn confirm(self, stale: &Arc<Object>, not_modified: &BackendResponse) {
         let now = Timestamp::now();
         self.front.metrics.count(Counter::Fetches304);
-        let head = revalidation::freshen(&stale.head, &not_modified.head);
+        let mut head = revalidation::freshen(&stale.head, &not_modified.head);
         let policy = self.front.policy();
         let directives = policy.directives(&head);
-        let storage = policy.backend_response(&self.fetch, &Received { head: &head, directives: &directives, at: now });
+        let own_head = keep_storable(&mut head, &directives, now);
+        let storage = policy.backend_response(
+            &self.fetch,
+            &Received {
+                head: &head,
+                directives: &directives,
+                at: now,
+            },
+        );
         let times = match &storage {
             Storage::Store(times) => *times,
             _ => Times::unusable(now),
         };
-        let mut object =
-            Object::new(head, Arc::clone(&stale.body), stale.kind, directives, times, self.fetch.xid);
+        let mut object = Object::new(
+            head,
+            Arc::clone(&stale.body),
+            stale.kind,
+            directives,
+            times,
+            self.fetch.xid,
+        );
         self.describe(&mut object);
         object.set_ban_mark(self.ban_mark.mark());
         let object = Arc::new(object);
@@ -161,7 +186,7 @@ impl FetchTask {
         delivery.stored = Some(stored);
         delivery.fetch_status = Some(304);
         delivery.backend = Some(not_modified.server().into());
-        self.land(object, delivery);
+        self.land_as(object, delivery, own_head);
     }
 
     /// An answer with a body of its own.
@@ -176,11 +201,17 @@ impl FetchTask {
             return;
         }
         let backend = Box::from(response.server());
-        let BackendResponse { mut head, mut body, .. } = response;
-        hop_by_hop::strip(&mut head.fields);
+        let BackendResponse {
+            mut head, mut body, ..
+        } = response;
         let policy = self.front.policy();
         let directives = policy.directives(&head);
-        let received = Received { head: &head, directives: &directives, at: now };
+        hop_by_hop::strip(&mut head.fields);
+        let received = Received {
+            head: &head,
+            directives: &directives,
+            at: now,
+        };
         let mut storage = policy.backend_response(&self.fetch, &received);
         let settings = self.front.settings();
         let length = body.length();
@@ -207,23 +238,32 @@ impl FetchTask {
         }
 
         let (times, kind, growth) = match &storage {
-            Storage::Store(times) => {
-                (*times, Kind::Response, Growth::Kept { bytes_max: settings.object_bytes_max })
-            }
+            Storage::Store(times) => (
+                *times,
+                Kind::Response,
+                Growth::Kept {
+                    bytes_max: settings.object_bytes_max,
+                },
+            ),
             _ => (Times::unusable(now), Kind::Private, Growth::Transit),
         };
-        let (head, own_head) = match kind {
-            Kind::Response => {
-                let mut stored = head.clone();
-                stored.fields = storability::stored_fields(&head, &directives, now);
-                let withheld = stored.fields.len() < head.fields.len();
-                (stored, withheld.then(|| Box::new(head)))
-            }
-            _ => (head, None),
+        let own_head = match kind {
+            Kind::Response => keep_storable(&mut head, &directives, now),
+            _ => None,
         };
-        let mut writer = Body::new(growth, settings.transit_bytes);
-        let reader = writer.body().reader().expect("nothing has been dropped from a new body");
-        let mut object = Object::new(head, Arc::clone(writer.body()), kind, directives, times, self.fetch.xid);
+        let mut writer = Body::new(growth, &settings.transit);
+        let reader = writer
+            .body()
+            .reader()
+            .expect("nothing has been dropped from a new body");
+        let mut object = Object::new(
+            head,
+            Arc::clone(writer.body()),
+            kind,
+            directives,
+            times,
+            self.fetch.xid,
+        );
         self.describe(&mut object);
         object.set_ban_mark(self.ban_mark.mark());
         let object = Arc::new(object);
@@ -260,14 +300,21 @@ impl FetchTask {
             Ok(()) => writer.finish(body.trailers()),
             Err(_) => drop(writer),
         }
-        let Some(key) = key.filter(|_| stored) else { return };
+        let Some(key) = key.filter(|_| stored) else {
+            return;
+        };
         if object.body.is_complete() {
             front.store.reweigh(&key, &object);
         } else {
             front.store.remove(&key, &object);
             if overflowed {
                 let mark = hit_for_miss(&object, settings.hit_for_miss, Timestamp::now());
-                front.store.insert(&key, Arc::new(mark), fence.expect("what was stored has a fence"), now);
+                front.store.insert(
+                    &key,
+                    Arc::new(mark),
+                    fence.expect("what was stored has a fence"),
+                    now,
+                );
             }
         }
     }
@@ -279,17 +326,28 @@ impl FetchTask {
             self.invalidate_target();
         }
         self.front.metrics.count(Counter::FetchesFailed);
-        tracing::debug!(xid = self.fetch.xid, error = error as &dyn std::error::Error, "fetch failed");
+        tracing::debug!(
+            xid = self.fetch.xid,
+            error = error as &dyn std::error::Error,
+            "fetch failed"
+        );
         let policy = self.front.policy();
-        match (policy.backend_error(&self.fetch, error, now), self.fetch.stale.take()) {
+        match (
+            policy.backend_error(&self.fetch, error, now),
+            self.fetch.stale.take(),
+        ) {
             (OnError::Stale, Some(stale)) => self.land(stale, Delivery::new(Source::StaleOnError)),
             (OnError::Synth(synth), _) => {
-                let object = self.front.synthetic(&synth, self.fetch.xid, &self.fetch.request);
+                let object = self
+                    .front
+                    .synthetic(&synth, self.fetch.xid, &self.fetch.request);
                 self.land(Arc::new(object), Delivery::new(Source::Synth));
             }
             (OnError::Stale, None) => {
                 let synth = Synth::new(503);
-                let object = self.front.synthetic(&synth, self.fetch.xid, &self.fetch.request);
+                let object = self
+                    .front
+                    .synthetic(&synth, self.fetch.xid, &self.fetch.request);
                 self.land(Arc::new(object), Delivery::new(Source::Synth));
             }
         }
@@ -328,8 +386,13 @@ impl FetchTask {
     }
 
     fn store(&self, object: &Arc<Object>, now: Timestamp) -> bool {
-        let (Some(key), Some(fence)) = (self.key(), self.fence()) else { return false };
-        self.front.store.insert(&key, Arc::clone(object), fence, now) == Stored::Yes
+        let (Some(key), Some(fence)) = (self.key(), self.fence()) else {
+            return false;
+        };
+        self.front
+            .store
+            .insert(&key, Arc::clone(object), fence, now)
+            == Stored::Yes
     }
 
     /// Leaves a mark that answers here could not be stored.
@@ -347,8 +410,12 @@ impl FetchTask {
     }
 
     fn land(self, object: Arc<Object>, delivery: Delivery) {
+        self.land_as(object, delivery, None);
+    }
+
+    fn land_as(self, object: Arc<Object>, delivery: Delivery, own_head: Option<Box<ResponseHead>>) {
         match object.body.reader() {
-            Some(reader) => self.land_with(object, reader, delivery, None),
+            Some(reader) => self.land_with(object, reader, delivery, own_head),
             // Only complete bodies are delivered without a fetch, and those always have a beginning.
             None => tracing::error!("object to deliver has lost its beginning"),
         }
@@ -371,14 +438,22 @@ impl FetchTask {
         }
         if let Some(asker) = self.asker {
             // A client that has left meanwhile leaves the object to the others.
-            let _ = asker.send(Fetched::Object { object, reader, delivery, own_head });
+            let _ = asker.send(Fetched::Object {
+                object,
+                reader,
+                delivery,
+                own_head,
+            });
         }
     }
 
     /// RFC 9111 §4.4, before anybody sees the answer: a write that succeeded ends what is stored for its
     /// target, and for Location and Content-Location of the same origin.
     fn invalidate(&self, head: &ResponseHead) {
-        for (index, uri) in invalidation::invalidated(&self.fetch.request, head).iter().enumerate() {
+        for (index, uri) in invalidation::invalidated(&self.fetch.request, head)
+            .iter()
+            .enumerate()
+        {
             self.front.metrics.count(match index {
                 0 => Counter::InvalidationsUnsafeMethod,
                 _ => Counter::InvalidationsLocation,
@@ -392,9 +467,25 @@ impl FetchTask {
         let request = &self.fetch.request;
         if !request.method.is_safe() {
             self.front.metrics.count(Counter::InvalidationsUnsafeMethod);
-            self.front.invalidate_url(&request.authority, &request.target);
+            self.front
+                .invalidate_url(&request.authority, &request.target);
         }
     }
+}
+
+/// Leaves in a head what may be stored, and gives the whole head where that is less: the request that asked
+/// gets it all.
+fn keep_storable(
+    head: &mut ResponseHead,
+    directives: &ResponseDirectives,
+    now: Timestamp,
+) -> Option<Box<ResponseHead>> {
+    let fields = storability::stored_fields(head, directives, now);
+    // A Date may have been added; all else is only left out.
+    let withheld = head.fields.iter().any(|field| !fields.contains(field.name));
+    let whole = withheld.then(|| Box::new(head.clone()));
+    head.fields = fields;
+    whole
 }
 
 /// Moves the backend's body into the object until it ends, fails, or nobody is left to read it.
@@ -439,7 +530,10 @@ fn may_share(object: &Object, delivery: &Delivery) -> bool {
 
 /// The mark that stands in the store for answers that could not be stored.
 fn hit_for_miss(object: &Object, mark: Duration, now: Timestamp) -> Object {
-    let times = Times { ttl: mark, ..Times::unusable(now) };
+    let times = Times {
+        ttl: mark,
+        ..Times::unusable(now)
+    };
     let mut stand_in = Object::new(
         ResponseHead::new(object.head.status),
         Body::whole(Bytes::new()),

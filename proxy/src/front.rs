@@ -3,25 +3,27 @@
 //! Nothing here decides or waits. Settings, policy and backends can be exchanged while requests run
 //! (a reload); the store, bans and counters live as long as the process.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures_util::FutureExt;
 
 use crate::access_log::AccessLog;
-use crate::backend::BackendPool;
-use crate::bans::{
-    Ban, BanList, BanSubject, BanSyntaxError, InvalidTag, RequestSubject, Verdict,
-};
+use crate::backend::{BackendPool, ServerStatus};
+use crate::bans::{Ban, BanList, BanSubject, BanSyntaxError, InvalidTag, RequestSubject, Verdict};
 use crate::fetch::FetchTask;
 use crate::http::{Fields, RequestHead, ResponseHead, Scheme};
-use crate::metrics::{Counter, Metrics};
-use crate::object::Object;
+use crate::metrics::{
+    BackendSample, BackendStats, Counter, GaugeReadings, Gauges, Health, Metrics,
+};
+use crate::object::{Object, Transit};
 use crate::policy::{Policy, Synth};
 use crate::rules::key::primary_key;
 use crate::rules::storability::NotStored;
-use crate::store::{Removal, Store};
+use crate::store::{ENTRY_OVERHEAD, Removal, Store};
 use crate::time::Timestamp;
 
 /// What the machines themselves need to know; policies have their own settings.
@@ -29,8 +31,8 @@ use crate::time::Timestamp;
 pub struct FrontSettings {
     /// Larger answers stream through and are not kept.
     pub object_bytes_max: u64,
-    /// Most unread bytes of a body that is not kept.
-    pub transit_bytes: u64,
+    /// The window of bodies that are not kept, and the account of what they hold.
+    pub transit: Transit,
     /// How long requests fetch side by side after an answer turned out too large to keep.
     pub hit_for_miss: Duration,
     /// Most ranges answered in one response.
@@ -104,7 +106,12 @@ impl Front {
     }
 
     /// What the store holds for a request, unless a ban or a surrogate-key purge has hit it since.
-    pub fn look_up(&self, key: &[u8], request: &RequestHead, now: Timestamp) -> Option<Arc<Object>> {
+    pub fn look_up(
+        &self,
+        key: &[u8],
+        request: &RequestHead,
+        now: Timestamp,
+    ) -> Option<Arc<Object>> {
         let object = self.store.get(key, &request.fields)?;
         if self.passes_bans(&object, request, now) {
             return Some(object);
@@ -119,7 +126,12 @@ impl Front {
         if object.ban_mark() == self.bans.newest() {
             return true;
         }
-        match self.bans.test(object.ban_mark(), &BanObject(object), Some(&BanRequest(request)), now) {
+        match self.bans.test(
+            object.ban_mark(),
+            &BanObject(object),
+            Some(&BanRequest(request)),
+            now,
+        ) {
             Verdict::Clear(mark) => {
                 object.set_ban_mark(mark);
                 true
@@ -144,7 +156,8 @@ impl Front {
             head.reason.clone_from(&synth.reason);
         }
         let mut body = Vec::new();
-        self.policy().synth(synth, request, xid, &mut head, &mut body);
+        self.policy()
+            .synth(synth, request, xid, &mut head, &mut body);
         Object::synthetic(head, body, Timestamp::now(), xid)
     }
 
@@ -166,7 +179,9 @@ impl Front {
     pub fn count_not_stored(&self, because: NotStored) {
         self.metrics.count(Counter::UncacheableResponses);
         self.metrics.count(match because {
-            NotStored::NoStore | NotStored::RequestNoStore | NotStored::NotUnderstood => Counter::NotStoredNoStore,
+            NotStored::NoStore | NotStored::RequestNoStore | NotStored::NotUnderstood => {
+                Counter::NotStoredNoStore
+            }
             NotStored::Private => Counter::NotStoredPrivate,
             NotStored::Authorization => Counter::NotStoredAuthorization,
             NotStored::VaryStar => Counter::NotStoredVaryStar,
@@ -180,8 +195,70 @@ impl Front {
     }
 
     /// Starts a fetch in a task of its own.
-    pub fn spawn(&self, fetch: FetchTask) {
-        tokio::spawn(fetch.run());
+    pub fn spawn(self: &Arc<Front>, fetch: FetchTask) {
+        let front = Arc::clone(self);
+        tokio::spawn(async move {
+            // A panic drops the body and the flight, which tells those who wait; here it is counted.
+            if AssertUnwindSafe(fetch.run()).catch_unwind().await.is_err() {
+                front.metrics.count(Counter::Panics);
+                tracing::error!("a fetch ended in a panic");
+            }
+        });
+    }
+}
+
+impl Gauges for Front {
+    fn read(&self) -> GaugeReadings {
+        let (keys, objects_bytes) = (self.store.len(), self.store.weight_bytes());
+        GaugeReadings {
+            objects: self.store.objects(),
+            keys,
+            objects_bytes,
+            index_bytes: keys * ENTRY_OVERHEAD,
+            transit_bytes: self.settings().transit.held_bytes(),
+            cache_bytes_max: self.store.memory_bytes(),
+            threads: tokio::runtime::Handle::current().metrics().num_workers() as u64,
+        }
+    }
+}
+
+impl BackendStats for Front {
+    fn backends(&self) -> Vec<BackendSample> {
+        let pool = self.backends();
+        pool.servers()
+            .map(|server| sample(pool.name(), &server))
+            .collect()
+    }
+}
+
+fn sample(backend: &str, server: &ServerStatus<'_>) -> BackendSample {
+    let counters = &server.counters;
+    BackendSample {
+        backend: backend.to_owned(),
+        server: server.name.to_owned(),
+        health: match (server.is_probed, server.is_up) {
+            (false, _) => Health::Unknown,
+            (true, true) => Health::Healthy,
+            (true, false) => Health::Sick,
+        },
+        probes: server.is_probed.then_some(server.happy),
+        connections: server.connections as u64,
+        requests: counters.req,
+        unhealthy: counters.unhealthy,
+        failures: counters.fail,
+        failures_eacces: counters.fail_eacces,
+        failures_eaddrnotavail: counters.fail_eaddrnotavail,
+        failures_econnrefused: counters.fail_econnrefused,
+        failures_enetunreach: counters.fail_enetunreach,
+        failures_etimedout: counters.fail_etimedout,
+        failures_other: counters.fail_other,
+        request_head_bytes: counters.bereq_hdrbytes,
+        request_body_bytes: counters.bereq_bodybytes,
+        response_head_bytes: counters.beresp_hdrbytes,
+        response_body_bytes: counters.beresp_bodybytes,
+        pipe_head_bytes: counters.pipe_hdrbytes,
+        pipe_bytes_in: counters.pipe_in,
+        pipe_bytes_out: counters.pipe_out,
     }
 }
 

@@ -4,14 +4,14 @@
 //! thread do not wait for it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::bans::LurkVerdict;
+use crate::bans::Verdict;
 use crate::front::{BanObject, Front};
+use crate::metrics::Counter;
 use crate::object::Object;
 use crate::store::Key;
 use crate::time::Timestamp;
@@ -20,7 +20,11 @@ use crate::time::Timestamp;
 const REAP_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Walks until `shutdown`. Bans are looked at every `lurker_interval`.
-pub async fn run(front: Arc<Front>, lurker_interval: Duration, mut shutdown: watch::Receiver<bool>) {
+pub async fn run(
+    front: Arc<Front>,
+    lurker_interval: Duration,
+    mut shutdown: watch::Receiver<bool>,
+) {
     let mut ticks = interval(lurker_interval.max(Duration::from_millis(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut next_reap = Instant::now() + REAP_INTERVAL;
@@ -56,15 +60,15 @@ fn walk(front: &Arc<Front>, reap: bool) {
             gone.push((Arc::clone(key), Arc::clone(object)));
         } else if let Some(lurk) = &mut lurk {
             match lurk.test(object.ban_mark(), &BanObject(object), now) {
-                LurkVerdict::Banned => gone.push((Arc::clone(key), Arc::clone(object))),
-                LurkVerdict::Clear(mark) => object.set_ban_mark(mark),
+                Verdict::Banned => gone.push((Arc::clone(key), Arc::clone(object))),
+                Verdict::Clear(mark) => object.set_ban_mark(mark),
             }
         }
     });
     for (key, object) in gone {
         front.store.remove(&key, &object);
     }
-    front.store.counters().expired.fetch_add(dead, Ordering::Relaxed);
+    front.metrics.add(Counter::ObjectsExpired, dead);
     if let Some(lurk) = lurk {
         lurk.finish();
     }

@@ -3,9 +3,7 @@
 //! In reading order: messages as values, the bytes they are made of, the connections they come and go by, the
 //! rules of caching, what is stored and how it is found, the two machines, and what watches over them.
 
-pub mod cli;
 pub mod http;
-pub mod rules;
 pub mod time;
 
 pub mod http1;
@@ -27,5 +25,12 @@ pub mod request;
 
 pub mod access_log;
 pub mod housekeeping;
+pub mod listener;
 pub mod metrics;
 pub mod ops;
+mod settings;
+pub mod tls;
+
+pub mod server;
+
+pub mod cli;

@@ -18,10 +18,12 @@ mod counter;
 mod exporter;
 mod gauges;
 mod histogram;
+mod page;
 mod session;
 mod shard;
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 mod tests;
 
 use std::time::{Duration, Instant};

@@ -18,7 +18,7 @@ use crate::rules::freshness::{Lifetime, LifetimeKind, StoredTimes};
 use crate::rules::vary::{VaryKey, VarySpec};
 use crate::time::Timestamp;
 
-pub use body::{Abandoned, Body, BodyFailed, BodyReader, BodyWriter, Growth};
+pub use body::{Abandoned, Body, BodyFailed, BodyReader, BodyWriter, Growth, Transit};
 
 /// When an answer was made and how long it serves. VCL: `obj.age`, `obj.ttl`, `obj.grace`, `obj.keep`.
 ///
@@ -37,7 +37,12 @@ pub struct Times {
 impl Times {
     /// Of an answer that serves those who wait for it and nobody later.
     pub fn unusable(born: Timestamp) -> Times {
-        Times { born, ttl: Duration::ZERO, grace: Duration::ZERO, keep: Duration::ZERO }
+        Times {
+            born,
+            ttl: Duration::ZERO,
+            grace: Duration::ZERO,
+            keep: Duration::ZERO,
+        }
     }
 }
 
@@ -106,13 +111,30 @@ impl Object {
     }
 
     /// An answer of our own with a whole body, for one client.
-    pub fn synthetic(head: ResponseHead, body: impl Into<bytes::Bytes>, now: Timestamp, xid: u64) -> Object {
+    pub fn synthetic(
+        head: ResponseHead,
+        body: impl Into<bytes::Bytes>,
+        now: Timestamp,
+        xid: u64,
+    ) -> Object {
         let directives = ResponseDirectives::default();
-        Object::new(head, Body::whole(body.into()), Kind::Private, directives, Times::unusable(now), xid)
+        Object::new(
+            head,
+            Body::whole(body.into()),
+            Kind::Private,
+            directives,
+            Times::unusable(now),
+            xid,
+        )
     }
 
     pub fn times(&self) -> Times {
-        Times { born: self.born, ttl: self.ttl(), grace: self.grace, keep: self.keep }
+        Times {
+            born: self.born,
+            ttl: self.ttl(),
+            grace: self.grace,
+            keep: self.keep,
+        }
     }
 
     /// The same times as the rules of freshness take them: as if it had arrived when it was born.
@@ -120,7 +142,10 @@ impl Object {
         StoredTimes {
             response_time: self.born,
             initial_age: Duration::ZERO,
-            lifetime: Lifetime { duration: self.ttl(), kind: LifetimeKind::Explicit },
+            lifetime: Lifetime {
+                duration: self.ttl(),
+                kind: LifetimeKind::Explicit,
+            },
         }
     }
 
@@ -140,7 +165,11 @@ impl Object {
 
     /// Past every use: neither fresh, nor within grace, nor kept for a conditional refetch.
     pub fn is_dead(&self, now: Timestamp) -> bool {
-        self.age(now) >= self.ttl().saturating_add(self.grace).saturating_add(self.keep)
+        self.age(now)
+            >= self
+                .ttl()
+                .saturating_add(self.grace)
+                .saturating_add(self.keep)
     }
 
     /// Ends the freshness now; grace and keep count from here. A soft purge.
@@ -169,9 +198,20 @@ impl Object {
 
     /// Bytes this object holds, overhead included: what the cache's size bound counts.
     pub fn weight(&self) -> u64 {
-        let tags: usize = self.tags.iter().map(|tag| tag.len() + size_of::<Box<str>>()).sum();
-        let variant = self.variant.as_ref().map_or(0, |(spec, key)| spec.heap_bytes() + key.heap_bytes());
-        let fixed = size_of::<Object>() + 2 * size_of::<usize>() + self.head.fields.heap_bytes() + tags + variant;
+        let tags: usize = self
+            .tags
+            .iter()
+            .map(|tag| tag.len() + size_of::<Box<str>>())
+            .sum();
+        let variant = self
+            .variant
+            .as_ref()
+            .map_or(0, |(spec, key)| spec.heap_bytes() + key.heap_bytes());
+        let fixed = size_of::<Object>()
+            + 2 * size_of::<usize>()
+            + self.head.fields.heap_bytes()
+            + tags
+            + variant;
         fixed as u64 + self.body.weight()
     }
 }

@@ -7,6 +7,7 @@ mod readiness;
 mod server;
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 mod tests;
 
 pub use readiness::{Phase, Readiness};

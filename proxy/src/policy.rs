@@ -16,15 +16,15 @@ use crate::downstream::ConnectionInfo;
 use crate::http::{RequestHead, ResponseHead};
 use crate::object::{Object, Times};
 use crate::rules::cache_control::{RequestDirectives, ResponseDirectives};
-use crate::rules::storability::NotStored;
 use crate::rules::key::PrimaryKey;
+use crate::rules::storability::NotStored;
 use crate::time::Timestamp;
 
 /// A request as policies see it. VCL: `req.*`, `client.*`, `local.*`.
 #[derive(Debug)]
 pub struct Request {
     pub head: RequestHead,
-    pub connection: ConnectionInfo,
+    pub connection: Arc<ConnectionInfo>,
     /// Number of this transaction.
     pub xid: u64,
     pub received: Timestamp,
@@ -108,11 +108,17 @@ pub struct Synth {
 
 impl Synth {
     pub fn new(status: u16) -> Synth {
-        Synth { status, reason: Box::default() }
+        Synth {
+            status,
+            reason: Box::default(),
+        }
     }
 
     pub fn because(status: u16, reason: impl Into<Box<str>>) -> Synth {
-        Synth { status, reason: reason.into() }
+        Synth {
+            status,
+            reason: reason.into(),
+        }
     }
 }
 
@@ -189,7 +195,14 @@ pub struct Delivery {
 
 impl Delivery {
     pub fn new(source: Source) -> Delivery {
-        Delivery { source, collapsed: false, stored: None, fetch_status: None, not_stored: None, backend: None }
+        Delivery {
+            source,
+            collapsed: false,
+            stored: None,
+            fetch_status: None,
+            not_stored: None,
+            backend: None,
+        }
     }
 }
 
@@ -238,7 +251,14 @@ pub trait Policy: fmt::Debug + Send + Sync + 'static {
     ) -> Deliver;
 
     /// An answer of our own: fills in fields and body.
-    fn synth(&self, synth: &Synth, request: &RequestHead, xid: u64, head: &mut ResponseHead, body: &mut Vec<u8>);
+    fn synth(
+        &self,
+        synth: &Synth,
+        request: &RequestHead,
+        xid: u64,
+        head: &mut ResponseHead,
+        body: &mut Vec<u8>,
+    );
 
     /// A fetch is about to be sent.
     fn backend_fetch(&self, fetch: &mut Fetch);

@@ -22,7 +22,8 @@ use crate::http::{Method, ResponseHead};
 use crate::metrics::{Counter, Outcome};
 use crate::object::{BodyReader, Kind, Object};
 use crate::policy::{
-    Delivery, Fetch, Hit, Invalidation, Miss, Policy, Purpose, Recv, Request, Softness, Source, Synth,
+    Delivery, Fetch, Hit, Invalidation, Miss, Policy, Purpose, Recv, Request, Softness, Source,
+    Synth,
 };
 use crate::rules::cache_control::RequestDirectives;
 use crate::rules::hop_by_hop;
@@ -48,9 +49,14 @@ enum State {
     Recv,
     Hash,
     /// Nothing usable was found; the stale answer may serve a conditional fetch.
-    Miss { key: PrimaryKey, stale: Option<Arc<Object>> },
+    Miss {
+        key: PrimaryKey,
+        stale: Option<Arc<Object>>,
+    },
     /// Answers here could not be stored: fetch beside the others.
-    HitForMiss { key: PrimaryKey },
+    HitForMiss {
+        key: PrimaryKey,
+    },
     Pass,
     Pipe,
     Purge(Invalidation),
@@ -81,7 +87,7 @@ pub async fn serve(front: &Arc<Front>, exchange: Exchange) -> Served {
     let head = exchange.head().clone();
     let request = Request {
         directives: RequestDirectives::of(&head.fields),
-        connection: exchange.info().clone(),
+        connection: Arc::clone(exchange.info()),
         xid: front.xid(),
         received: now,
         has_body: !matches!(exchange.body_length(), BodyLength::None),
@@ -90,7 +96,13 @@ pub async fn serve(front: &Arc<Front>, exchange: Exchange) -> Served {
         head,
     };
     let policy = front.policy();
-    let machine = Machine { front, policy, record: Record::begin(now), request, exchange };
+    let machine = Machine {
+        front,
+        policy,
+        record: Record::begin(now),
+        request,
+        exchange,
+    };
     machine.run().await
 }
 
@@ -109,7 +121,12 @@ impl Machine<'_> {
                 State::Purge(ref invalidation) => Ok(self.purge(invalidation)),
                 State::Synth(ref synth) => Ok(self.synth(synth)),
                 State::Restart => Ok(self.restart()),
-                State::Deliver { object, reader, delivery, own_head } => match self.deliver(object, reader, delivery, own_head).await {
+                State::Deliver {
+                    object,
+                    reader,
+                    delivery,
+                    own_head,
+                } => match self.deliver(object, reader, delivery, own_head).await {
                     Ok(deliver::Delivered::Done) => return self.finish(Ok(())),
                     Ok(deliver::Delivered::Instead(state)) => Ok(state),
                     Err(error) => Err(error),
@@ -153,7 +170,12 @@ impl Machine<'_> {
                 self.record.beside = true;
                 return State::HitForMiss { key };
             }
-            Kind::HitForMiss | Kind::Private => return State::Miss { key, stale: Some(object) },
+            Kind::HitForMiss | Kind::Private => {
+                return State::Miss {
+                    key,
+                    stale: Some(object),
+                };
+            }
             Kind::Response => {}
         }
         match self.policy.hit(&mut self.request, &object, now) {
@@ -162,7 +184,10 @@ impl Machine<'_> {
                 self.refresh(&key, &object);
                 self.hit(object, Source::StaleHit)
             }
-            Hit::Miss => State::Miss { key, stale: Some(object) },
+            Hit::Miss => State::Miss {
+                key,
+                stale: Some(object),
+            },
             Hit::Pass => State::Pass,
             Hit::Synth(synth) => State::Synth(synth),
             Hit::Restart => State::Restart,
@@ -175,13 +200,22 @@ impl Machine<'_> {
             return State::Pass;
         };
         object.count_hit();
-        State::Deliver { object, reader, delivery: Delivery::new(source), own_head: None }
+        State::Deliver {
+            object,
+            reader,
+            delivery: Delivery::new(source),
+            own_head: None,
+        }
     }
 
     /// Starts a fetch in the background, unless one is under way.
     fn refresh(&mut self, key: &PrimaryKey, stale: &Arc<Object>) {
         let ban_mark = self.front.bans.hold();
-        if let Boarding::Lead(lead, _) = self.front.store.board(key.as_bytes(), &self.request.head.fields, Some(stale)) {
+        if let Boarding::Lead(lead, _) =
+            self.front
+                .store
+                .board(key.as_bytes(), &self.request.head.fields, Some(stale))
+        {
             self.front.metrics.count(Counter::BackgroundFetches);
             let fetch = self.shared_fetch(Purpose::Refresh, Some(Arc::clone(stale)));
             self.front.spawn(FetchTask {
@@ -197,7 +231,11 @@ impl Machine<'_> {
         }
     }
 
-    async fn miss(&mut self, key: PrimaryKey, stale: Option<Arc<Object>>) -> Result<State, ClientError> {
+    async fn miss(
+        &mut self,
+        key: PrimaryKey,
+        stale: Option<Arc<Object>>,
+    ) -> Result<State, ClientError> {
         match self.policy.miss(&mut self.request, stale.as_deref()) {
             Miss::Fetch => {}
             Miss::Pass => return Ok(State::Pass),
@@ -209,7 +247,11 @@ impl Machine<'_> {
             return self.fetch_beside(key, stale).await;
         }
         let ban_mark = self.front.bans.hold();
-        match self.front.store.board(key.as_bytes(), &self.request.head.fields, stale.as_ref()) {
+        match self
+            .front
+            .store
+            .board(key.as_bytes(), &self.request.head.fields, stale.as_ref())
+        {
             Boarding::Changed => Ok(State::Hash),
             Boarding::Follow(seat) => self.follow(key, stale, seat).await,
             Boarding::Lead(lead, _) => {
@@ -239,7 +281,10 @@ impl Machine<'_> {
         };
         let now = Timestamp::now();
         let fields = &self.request.head.fields;
-        let mine = object.variant.as_ref().is_none_or(|(spec, key)| spec.key_of(fields) == *key);
+        let mine = object
+            .variant
+            .as_ref()
+            .is_none_or(|(spec, key)| spec.key_of(fields) == *key);
         if !mine || !self.front.passes_bans(&object, &self.request.head, now) {
             return Ok(State::Hash);
         }
@@ -247,29 +292,52 @@ impl Machine<'_> {
             return self.fetch_beside(key, stale).await;
         };
         self.front.metrics.count(Counter::Coalesced);
-        let delivery = Delivery { collapsed: true, ..Delivery::new(source) };
-        Ok(State::Deliver { object, reader, delivery, own_head: None })
+        let delivery = Delivery {
+            collapsed: true,
+            ..Delivery::new(source)
+        };
+        Ok(State::Deliver {
+            object,
+            reader,
+            delivery,
+            own_head: None,
+        })
     }
 
     /// Fetches without company; the answer is stored if it can be.
-    async fn fetch_beside(&mut self, key: PrimaryKey, stale: Option<Arc<Object>>) -> Result<State, ClientError> {
-        let (ban_mark, fence) = (self.front.bans.hold(), self.front.store.fence(key.as_bytes()));
+    async fn fetch_beside(
+        &mut self,
+        key: PrimaryKey,
+        stale: Option<Arc<Object>>,
+    ) -> Result<State, ClientError> {
+        let (ban_mark, fence) = (
+            self.front.bans.hold(),
+            self.front.store.fence(key.as_bytes()),
+        );
         let stale = stale.filter(|object| object.kind == Kind::Response);
         let fetch = self.shared_fetch(Purpose::Fill, stale);
-        self.fetch(fetch, Sharing::Beside(Key::from(key.as_bytes()), fence), ban_mark, None).await
+        self.fetch(
+            fetch,
+            Sharing::Beside(Key::from(key.as_bytes()), fence),
+            ban_mark,
+            None,
+        )
+        .await
     }
 
     async fn pass(&mut self) -> Result<State, ClientError> {
         self.front.metrics.count(Counter::Passes);
         let fetch = self.private_fetch();
-        self.fetch(fetch, Sharing::Private, self.front.bans.hold(), None).await
+        self.fetch(fetch, Sharing::Private, self.front.bans.hold(), None)
+            .await
     }
 
     async fn pipe(&mut self) -> Result<State, ClientError> {
         self.record.outcome = Some(Outcome::Pipe);
         let upgrade = self.request.upgrade.clone();
         let fetch = self.private_fetch();
-        self.fetch(fetch, Sharing::Private, self.front.bans.hold(), upgrade).await
+        self.fetch(fetch, Sharing::Private, self.front.bans.hold(), upgrade)
+            .await
     }
 
     /// Starts a fetch, feeds it the request's body, relays informational answers, and waits for its answer.
@@ -306,7 +374,17 @@ impl Machine<'_> {
             }
         };
         match fetched {
-            Ok(Fetched::Object { object, reader, delivery, own_head }) => Ok(State::Deliver { object, reader, delivery, own_head }),
+            Ok(Fetched::Object {
+                object,
+                reader,
+                delivery,
+                own_head,
+            }) => Ok(State::Deliver {
+                object,
+                reader,
+                delivery,
+                own_head,
+            }),
             Ok(Fetched::Upgraded(response)) => Ok(State::Join(response)),
             // The task has panicked, which is counted where it happens.
             Err(_) => Ok(State::Synth(Synth::new(500))),
@@ -331,10 +409,12 @@ impl Machine<'_> {
                 let found = self.front.store.invalidate(key.as_bytes(), removal);
                 State::Synth(Synth::because(200, format!("Purged {found}")))
             }
-            Invalidation::Tags(tags) => match tags.iter().try_for_each(|tag| self.front.purge_tag(tag)) {
-                Ok(()) => State::Synth(Synth::because(200, "Purged")),
-                Err(refused) => State::Synth(Synth::because(400, refused.to_string())),
-            },
+            Invalidation::Tags(tags) => {
+                match tags.iter().try_for_each(|tag| self.front.purge_tag(tag)) {
+                    Ok(()) => State::Synth(Synth::because(200, "Purged")),
+                    Err(refused) => State::Synth(Synth::because(400, refused.to_string())),
+                }
+            }
             Invalidation::Ban(expression) => match self.front.ban(expression) {
                 Ok(()) => State::Synth(Synth::because(200, "Ban added")),
                 Err(refused) => State::Synth(Synth::because(400, refused.to_string())),
@@ -344,9 +424,17 @@ impl Machine<'_> {
 
     fn synth(&mut self, synth: &Synth) -> State {
         self.front.metrics.count(Counter::Synths);
-        let object = Arc::new(self.front.synthetic(synth, self.request.xid, &self.request.head));
+        let object = Arc::new(
+            self.front
+                .synthetic(synth, self.request.xid, &self.request.head),
+        );
         let reader = object.body.reader().expect("a synthetic body is whole");
-        State::Deliver { object, reader, delivery: Delivery::new(Source::Synth), own_head: None }
+        State::Deliver {
+            object,
+            reader,
+            delivery: Delivery::new(Source::Synth),
+            own_head: None,
+        }
     }
 
     /// The head a shared fetch sends: without what belongs to this client alone.
@@ -375,7 +463,12 @@ impl Machine<'_> {
     }
 
     fn finish(self, outcome: Result<(), ClientError>) -> Served {
-        self.record.end(self.front, &self.request, &self.exchange, outcome.as_ref().err());
+        self.record.end(
+            self.front,
+            &self.request,
+            &self.exchange,
+            outcome.as_ref().err(),
+        );
         match outcome {
             Ok(()) => self.exchange.done(),
             Err(_) => self.exchange.abort(),

@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::http::Fields;
+use crate::metrics::{Counter, Metrics};
 use crate::object::Object;
 use crate::time::Timestamp;
 
@@ -34,7 +35,7 @@ pub type Key = Arc<[u8]>;
 const WEIGHT_UNIT: u64 = 16;
 
 /// What an entry costs in moka beyond what the weigher is given: measured with 1,000,000 entries.
-const ENTRY_OVERHEAD: u64 = 250;
+pub(crate) const ENTRY_OVERHEAD: u64 = 250;
 
 const SHARDS: usize = 256;
 
@@ -46,21 +47,6 @@ pub struct StoreSettings {
     pub variants_max: usize,
 }
 
-/// Events that metrics count.
-#[derive(Debug, Default)]
-pub struct StoreCounters {
-    /// Objects dropped by moka to make room.
-    pub evicted: AtomicU64,
-    /// Objects dropped because every use of them was past.
-    pub expired: AtomicU64,
-    /// Objects dropped by purges and by writes.
-    pub invalidated: AtomicU64,
-    /// Fills that were not stored because an invalidation came after their start.
-    pub fenced: AtomicU64,
-    /// Objects in the store.
-    pub objects: AtomicU64,
-}
-
 /// All objects that requests can find.
 #[derive(Debug)]
 pub struct Store {
@@ -68,7 +54,9 @@ pub struct Store {
     shards: Box<[Mutex<Shard>]>,
     hasher: foldhash::fast::RandomState,
     settings: StoreSettings,
-    counters: Arc<StoreCounters>,
+    metrics: Arc<Metrics>,
+    /// Objects in the store, marks included.
+    objects: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Default)]
@@ -111,42 +99,68 @@ pub enum Removal {
 }
 
 impl Store {
-    pub fn new(settings: StoreSettings) -> Store {
-        let counters = Arc::new(StoreCounters::default());
-        let evictions = Arc::clone(&counters);
+    pub fn new(settings: StoreSettings, metrics: Arc<Metrics>) -> Store {
+        let objects = Arc::new(AtomicU64::new(0));
+        let (left, counted) = (Arc::clone(&objects), Arc::clone(&metrics));
         let hasher = foldhash::fast::RandomState::default();
         let index = moka::sync::Cache::builder()
             .max_capacity(settings.memory_bytes / WEIGHT_UNIT)
             .weigher(|key: &Key, entry: &Arc<Entry>| {
-                let bytes = key.len() as u64 + ENTRY_OVERHEAD + entry.weight.load(Ordering::Relaxed);
+                let bytes =
+                    key.len() as u64 + ENTRY_OVERHEAD + entry.weight.load(Ordering::Relaxed);
                 u32::try_from(bytes.div_ceil(WEIGHT_UNIT)).unwrap_or(u32::MAX)
             })
             .eviction_listener(move |_, entry: Arc<Entry>, cause| {
                 if cause == moka::notification::RemovalCause::Size {
-                    let objects = entry.variants.load().len() as u64;
-                    evictions.evicted.fetch_add(objects, Ordering::Relaxed);
-                    evictions.objects.fetch_sub(objects, Ordering::Relaxed);
+                    let evicted = entry.variants.load().len() as u64;
+                    left.fetch_sub(evicted, Ordering::Relaxed);
+                    counted.add(Counter::ObjectsEvicted, evicted);
                 }
             })
             .build_with_hasher(hasher.clone());
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Store { index, shards, hasher, settings, counters }
+        Store {
+            index,
+            shards,
+            hasher,
+            settings,
+            metrics,
+            objects,
+        }
     }
 
     /// The object that answers a request with these fields: the newest of those whose varying fields agree
     /// (RFC 9111 §4.1). It may be stale, or a mark.
     pub fn get(&self, key: &[u8], request: &Fields) -> Option<Arc<Object>> {
-        self.index.get(key)?.variants.load().select(request).cloned()
+        self.index
+            .get(key)?
+            .variants
+            .load()
+            .select(request)
+            .cloned()
     }
 
     /// The values of the fields that stored answers vary on, for coalescing what will be the same object.
-    fn expected_variant(&self, key: &[u8], request: &Fields) -> Option<crate::rules::vary::VaryKey> {
-        self.index.get(key)?.variants.load().expected_variant(request)
+    fn expected_variant(
+        &self,
+        key: &[u8],
+        request: &Fields,
+    ) -> Option<crate::rules::vary::VaryKey> {
+        self.index
+            .get(key)?
+            .variants
+            .load()
+            .expected_variant(request)
     }
 
     /// Joins the fetch under way for this key and variant, or begins one. `seen` is what the caller's
     /// look-up found: when something else has come since, nothing is begun.
-    pub fn board(self: &Arc<Store>, key: &[u8], request: &Fields, seen: Option<&Arc<Object>>) -> Boarding {
+    pub fn board(
+        self: &Arc<Store>,
+        key: &[u8],
+        request: &Fields,
+        seen: Option<&Arc<Object>>,
+    ) -> Boarding {
         let flight_key = (Key::from(key), self.expected_variant(key, request));
         let mut shard = self.shard(key);
         if let Some(now) = self.get(key, request)
@@ -175,7 +189,8 @@ impl Store {
         let shard = self.shard(key);
         if shard.fence != fence.0 {
             drop(shard);
-            self.counters.fenced.fetch_add(1, Ordering::Relaxed);
+            self.metrics.count(Counter::Fences);
+            self.metrics.count(Counter::NotStoredFenced);
             return Stored::Fenced;
         }
         let entry = self.index.get(key);
@@ -183,8 +198,13 @@ impl Store {
         let change = before.as_deref().cloned().unwrap_or_default();
         let (after, dead) = change.with(object, self.settings.variants_max, now);
         let entry = entry.unwrap_or_else(|| Arc::new(Entry::default()));
-        self.counters.expired.fetch_add(dead as u64, Ordering::Relaxed);
-        self.put(key, &entry, before.map_or(0, |variants| variants.len()), after);
+        self.metrics.add(Counter::ObjectsExpired, dead as u64);
+        self.put(
+            key,
+            &entry,
+            before.map_or(0, |variants| variants.len()),
+            after,
+        );
         drop(shard);
         Stored::Yes
     }
@@ -204,7 +224,9 @@ impl Store {
     /// past every use.
     pub fn remove(&self, key: &[u8], object: &Arc<Object>) -> bool {
         let _shard = self.shard(key);
-        let Some(entry) = self.index.get(key) else { return false };
+        let Some(entry) = self.index.get(key) else {
+            return false;
+        };
         let variants = entry.variants.load_full();
         if !variants.contains(object) {
             return false;
@@ -212,7 +234,8 @@ impl Store {
         let after = variants.without(object);
         if after.is_empty() {
             self.index.invalidate(key);
-            self.counters.objects.fetch_sub(variants.len() as u64, Ordering::Relaxed);
+            self.objects
+                .fetch_sub(variants.len() as u64, Ordering::Relaxed);
         } else {
             self.put(&Key::from(key), &entry, variants.len(), after);
         }
@@ -226,24 +249,30 @@ impl Store {
         let mut shard = self.shard(key);
         shard.fence += 1;
         shard.flights.retain(|(flying, _), _| **flying != *key);
-        let Some(entry) = self.index.get(key) else { return 0 };
+        let Some(entry) = self.index.get(key) else {
+            return 0;
+        };
         let variants = entry.variants.load();
         let found = variants.len();
         match removal {
             Removal::Hard => {
                 self.index.invalidate(key);
-                self.counters.objects.fetch_sub(found as u64, Ordering::Relaxed);
+                self.objects.fetch_sub(found as u64, Ordering::Relaxed);
             }
             Removal::Soft(now) => variants.iter().for_each(|object| object.expire(now)),
         }
-        self.counters.invalidated.fetch_add(found as u64, Ordering::Relaxed);
+        self.metrics.add(Counter::ObjectsPurged, found as u64);
         found
     }
 
     /// Calls `visit` for every stored object. Sees objects that stay for the whole call; others maybe.
     pub fn for_each(&self, mut visit: impl FnMut(&Key, &Arc<Object>)) {
         for (key, entry) in &self.index {
-            entry.variants.load().iter().for_each(|object| visit(&key, object));
+            entry
+                .variants
+                .load()
+                .iter()
+                .for_each(|object| visit(&key, object));
         }
     }
 
@@ -256,7 +285,7 @@ impl Store {
         }
         self.index.invalidate_all();
         self.index.run_pending_tasks();
-        self.counters.objects.store(0, Ordering::Relaxed);
+        self.objects.store(0, Ordering::Relaxed);
     }
 
     /// Bytes held by objects, as moka counts them.
@@ -277,8 +306,9 @@ impl Store {
         self.len() == 0
     }
 
-    pub fn counters(&self) -> &StoreCounters {
-        &self.counters
+    /// Objects in the store, marks included.
+    pub fn objects(&self) -> u64 {
+        self.objects.load(Ordering::Relaxed)
     }
 
     /// Lets moka do its pending evictions now rather than with the next writes.
@@ -288,8 +318,8 @@ impl Store {
 
     fn put(&self, key: &Key, entry: &Arc<Entry>, before: usize, after: Variants) {
         let now = after.len() as u64;
-        self.counters.objects.fetch_add(now, Ordering::Relaxed);
-        self.counters.objects.fetch_sub(before as u64, Ordering::Relaxed);
+        self.objects.fetch_add(now, Ordering::Relaxed);
+        self.objects.fetch_sub(before as u64, Ordering::Relaxed);
         entry.weight.store(after.weight(), Ordering::Relaxed);
         entry.variants.store(Arc::new(after));
         self.index.insert(Arc::clone(key), Arc::clone(entry));
@@ -304,7 +334,10 @@ impl Store {
 
 impl Default for Entry {
     fn default() -> Entry {
-        Entry { variants: arc_swap::ArcSwap::from_pointee(Variants::default()), weight: AtomicU64::new(0) }
+        Entry {
+            variants: arc_swap::ArcSwap::from_pointee(Variants::default()),
+            weight: AtomicU64::new(0),
+        }
     }
 }
 

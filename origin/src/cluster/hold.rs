@@ -11,8 +11,8 @@
 //! gets an exclusive lock on `users` knows that nobody comes in while it leaves.
 
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::MetadataExt;
+use std::fs::{File, OpenOptions, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -82,6 +82,8 @@ async fn hold(folder: &SharedFolder, idle: Duration) -> anyhow::Result<()> {
     holder.lock()?;
     remove_old_runs(&folder.root);
     let data_dir = mkdtemp(&folder.root.join(format!("{RUN_PREFIX}XXXXXX")))?;
+    // The server account must pass; what it may not read is closed further down.
+    std::fs::set_permissions(&data_dir, Permissions::from_mode(0o755))?;
     let mut options = ClusterOptions::new(&data_dir);
     options.durability = Durability::Throwaway;
     options.max_connections = 300;

@@ -31,7 +31,8 @@ const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// A server that has served this long is healthy: the next restart is immediate again.
 const HEALTHY_AFTER: Duration = Duration::from_secs(60);
-const READY_POLL_EVERY: Duration = Duration::from_millis(20);
+/// The first and the longest pause between two attempts to connect; each refused one is a line in the server's log.
+const READY_PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
 const READY_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long each harder signal has to end a server that an earlier origin left.
 const HARDER_AFTER: Duration = Duration::from_secs(5);
@@ -95,11 +96,7 @@ pub(crate) fn run(options: ClusterOptions, channels: Channels) {
 }
 
 async fn supervise(options: ClusterOptions, channels: Channels) {
-    let Channels {
-        ready,
-        state,
-        mut stop,
-    } = channels;
+    let Channels { ready, state, stop } = channels;
     let started = tokio::select! {
         biased;
         () = asked(stop.clone()) => Err(ClusterError::Stopped),
@@ -109,22 +106,28 @@ async fn supervise(options: ClusterOptions, channels: Channels) {
         Ok(supervisor) => supervisor,
         Err(problem) => return drop(ready.send(Err(problem))),
     };
-    let launched = supervisor.launch(&mut stop, FirstTime::Yes).await;
+    let launched = supervisor.launch(&stop, FirstTime::Yes).await;
     let child = match launched {
         Ok(child) => child,
         Err(problem) => {
             supervisor.socket.remove();
+            // The data folder is given back before anyone hears that it is free.
+            drop(supervisor);
             return drop(ready.send(Err(problem)));
         }
     };
+    // Before anyone hears of it, so that who does sees it running.
+    state.send_replace(ClusterState::Running {
+        pid: child.id().unwrap_or(0),
+        restarts: 0,
+    });
     let _ = ready.send(Ok(Ready {
         socket_folder: supervisor.socket.path().to_path_buf(),
     }));
-    let ending = supervisor.serve(child, &state, &mut stop).await;
+    let ending = supervisor.serve(child, &state, &stop).await;
     if ending != Ending::Stuck {
         supervisor.socket.remove();
     }
-    // The data folder is given back before anyone hears that it is free.
     drop(supervisor);
     state.send_replace(ClusterState::Stopped(ending));
 }
@@ -180,7 +183,7 @@ impl Supervisor {
     /// Starts the server and waits until it answers. On failure no server is left.
     async fn launch(
         &mut self,
-        stop: &mut watch::Receiver<bool>,
+        stop: &watch::Receiver<bool>,
         first_time: FirstTime,
     ) -> Result<Child, ClusterError> {
         let pgdata = self.folder.pgdata();
@@ -215,13 +218,15 @@ impl Supervisor {
         let waited = self.launcher.options.start_timeout;
         let path = || self.log.path().to_path_buf();
         let answers = async {
+            let (mut pause, longest) = READY_PAUSES;
             loop {
                 if let Ok(Ok(client)) =
                     timeout(READY_ATTEMPT_TIMEOUT, connect_admin(self.socket.path())).await
                 {
                     return client;
                 }
-                sleep(READY_POLL_EVERY).await;
+                sleep(pause).await;
+                pause = (pause * 3 / 2).min(longest);
             }
         };
         let client = tokio::select! {
@@ -242,7 +247,7 @@ impl Supervisor {
         &mut self,
         child: Child,
         state: &watch::Sender<ClusterState>,
-        stop: &mut watch::Receiver<bool>,
+        stop: &watch::Receiver<bool>,
     ) -> Ending {
         let mut child = child;
         let mut restarts = 0;

@@ -127,10 +127,12 @@ impl Connector {
     }
 
     /// Keeps a connection over which an exchange ended cleanly, if there is room.
-    pub(super) fn keep(&self, stream: Stream, endpoint: &Endpoint) {
+    /// No longer than `idle_max`, where the server set a limit.
+    pub(super) fn keep(&self, stream: Stream, endpoint: &Endpoint, idle_max: Option<Duration>) {
         if self.keeps() {
+            let idle_timeout = idle_max.map_or(self.idle_timeout, |max| max.min(self.idle_timeout));
             self.transport
-                .release_stream(stream, endpoint.reuse_hash(), Some(self.idle_timeout));
+                .release_stream(stream, endpoint.reuse_hash(), Some(idle_timeout));
         }
     }
 

@@ -8,11 +8,11 @@ use memchr::memchr;
 
 use super::connect::{Connection, Connector};
 use super::error::{BackendError, MalformedResponse};
-use super::response::{BackendResponse, Receiving};
+use super::response::{BackendResponse, Receiving, keep_alive_timeout};
 use super::server::{Lease, Server};
 use super::settings::Timeouts;
 use super::upload::{Gate, Upload};
-use super::wire::{Awaited, Step, Waiting, Wire};
+use super::wire::{Awaited, Stop, Waiting, Wire};
 use crate::http::{Method, RequestHead, ResponseHead};
 use crate::http1::{
     HeadLimits, ParsedResponse, SentFraming, parse_response, write_field, write_fields,
@@ -135,6 +135,7 @@ pub(super) async fn exchange(
         lease,
         connector: Arc::clone(connector),
         persistence: parsed.persistence,
+        keep_alive: keep_alive_timeout(&parsed.head.fields),
     };
     Ok(BackendResponse::new(
         parsed.head,
@@ -153,16 +154,16 @@ async fn receive_head(
     request: &mut BackendRequest<'_>,
 ) -> Result<ParsedResponse, Failed> {
     let mut answered = false;
-    let mut informational = Informational::default();
+    let mut informational = 0;
     loop {
-        let received = match wire.step(Awaited::Head, &server.counters).await {
-            Step::Received(count) => count,
-            Step::TimedOut(Waiting::Continue) => {
+        let received = match wire.receive(Awaited::Head, &server.counters).await {
+            Ok(count) => count,
+            Err(Stop::TimedOut(Waiting::Continue)) => {
                 wire.upload.open_gate();
-                informational.report(request, ResponseHead::new(100));
+                report(request, ResponseHead::new(100), &mut wire.upload);
                 continue;
             }
-            other => return Err(failure(other, wire, server, answered)),
+            Err(stop) => return Err(failure(stop, wire, server, answered)),
         };
         let first = !std::mem::replace(&mut answered, true);
         // A head that arrives in many small pieces is looked at once per line, not once per piece.
@@ -181,34 +182,26 @@ async fn receive_head(
             if !parsed.head.is_informational() || parsed.head.status == 101 {
                 return Ok(parsed);
             }
-            if informational.count == INFORMATIONAL_MAX {
+            informational += 1;
+            if informational > INFORMATIONAL_MAX {
                 return Err(malformed(server, MalformedResponse::TooManyInformational));
             }
             if parsed.head.status == 100 {
                 wire.upload.open_gate();
             }
-            informational.report(request, parsed.head);
+            report(request, parsed.head, &mut wire.upload);
             wire.restart_timer();
         }
     }
 }
 
-/// Informational responses seen so far.
-#[derive(Default)]
-struct Informational {
-    count: usize,
-    continued: bool,
-}
-
-impl Informational {
-    fn report(&mut self, request: &mut BackendRequest<'_>, head: ResponseHead) {
-        self.count += 1;
-        if head.status == 100 && std::mem::replace(&mut self.continued, true) {
-            return;
-        }
-        if let Some(report) = &mut request.informational {
-            report(head);
-        }
+/// Passes an informational response on; of several 100 only the first.
+fn report(request: &mut BackendRequest<'_>, head: ResponseHead, upload: &mut Upload) {
+    if head.status == 100 && !upload.tell_continue() {
+        return;
+    }
+    if let Some(report) = &mut request.informational {
+        report(head);
     }
 }
 
@@ -222,30 +215,29 @@ fn malformed(server: &Server, source: MalformedResponse) -> Failed {
     }
 }
 
-/// What a step that brought no bytes means while the head is awaited.
-fn failure(step: Step, wire: &mut Wire, server: &Server, answered: bool) -> Failed {
+/// What it means that nothing more comes while the head is awaited.
+fn failure(stop: Stop, wire: &mut Wire, server: &Server, answered: bool) -> Failed {
     let server = server.name.clone();
-    let (error, stage) = match step {
-        Step::Ended => {
+    let (error, stage) = match stop {
+        Stop::Ended => {
             let source = wire.send_error.take();
             (BackendError::Closed { server, source }, Stage::Unanswered)
         }
-        Step::Failed(error) => {
+        Stop::Failed(error) => {
             let source = Some(error);
             (BackendError::Closed { server, source }, Stage::Unanswered)
         }
-        Step::ClientFailed => (BackendError::RequestBody, Stage::Final),
-        Step::TimedOut(Waiting::Send(waited)) => {
+        Stop::ClientFailed => (BackendError::RequestBody, Stage::Final),
+        Stop::TimedOut(Waiting::Send(waited)) => {
             (BackendError::SendTimeout { server, waited }, Stage::Silent)
         }
-        Step::TimedOut(waiting) => {
+        Stop::TimedOut(waiting) => {
             let waited = waiting.duration();
             (
                 BackendError::FirstByteTimeout { server, waited },
                 Stage::Silent,
             )
         }
-        Step::Received(_) => unreachable!("received bytes are no failure"),
     };
     Failed {
         error,

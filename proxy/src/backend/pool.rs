@@ -17,12 +17,9 @@ use super::probe::{Probe, keep_probing};
 use super::resolve::Resolve;
 use super::response::BackendResponse;
 use super::server::{Lease, Server};
-use super::settings::{PoolError, PoolSettings, ProbeSettings};
+use super::settings::{PoolError, PoolSettings};
 use super::upload::{Repeatable, RequestBody, Upload};
 use crate::http1::HeadLimits;
-
-/// Servers that one pool may have: every request looks at each.
-const SERVERS_MAX: usize = 1024;
 
 /// A named group of servers that answer the same requests.
 ///
@@ -59,7 +56,7 @@ impl BackendPool {
         settings: PoolSettings,
         resolver: Arc<dyn Resolve>,
     ) -> Result<BackendPool, PoolError> {
-        check(&settings)?;
+        settings.check()?;
         let servers = settings
             .servers
             .iter()
@@ -273,73 +270,4 @@ impl fmt::Debug for BackendPool {
             .field("servers", &self.servers)
             .finish_non_exhaustive()
     }
-}
-
-fn check(settings: &PoolSettings) -> Result<(), PoolError> {
-    let pool = || settings.name.clone();
-    if settings.servers.is_empty() {
-        return Err(PoolError::NoServer { pool: pool() });
-    }
-    if settings.servers.len() > SERVERS_MAX {
-        return Err(PoolError::TooManyServers {
-            pool: pool(),
-            max: SERVERS_MAX,
-        });
-    }
-    for (place, server) in settings.servers.iter().enumerate() {
-        if settings.servers[..place]
-            .iter()
-            .any(|other| other.name == server.name)
-        {
-            return Err(PoolError::DuplicateServer {
-                pool: pool(),
-                server: server.name.clone(),
-            });
-        }
-    }
-    for (setting, is_zero) in [
-        ("connect timeout", settings.timeouts.connect.is_zero()),
-        ("first byte timeout", settings.timeouts.first_byte.is_zero()),
-        (
-            "between bytes timeout",
-            settings.timeouts.between_bytes.is_zero(),
-        ),
-        ("dns interval", settings.dns_interval.is_zero()),
-        ("head limit", settings.head_bytes_max == 0),
-    ] {
-        if is_zero {
-            return Err(PoolError::Zero {
-                pool: pool(),
-                setting,
-            });
-        }
-    }
-    match settings.probe.as_ref().and_then(probe_fault) {
-        Some(reason) => Err(PoolError::Probe {
-            pool: pool(),
-            reason,
-        }),
-        None => Ok(()),
-    }
-}
-
-fn probe_fault(probe: &ProbeSettings) -> Option<&'static str> {
-    let is_target = |byte: &u8| byte.is_ascii_graphic();
-    let host_is_valid = |host: &String| crate::http1::is_authority(host.as_bytes());
-    Some(match probe {
-        probe if probe.interval.is_zero() => "interval may not be zero",
-        probe if probe.timeout.is_zero() => "timeout may not be zero",
-        probe if !(1..=64).contains(&probe.window) => "window must be 1 to 64",
-        probe if probe.threshold > probe.window => "threshold must not be above window",
-        probe
-            if !probe.path.starts_with('/') || !probe.path.bytes().all(|byte| is_target(&byte)) =>
-        {
-            "path must start with / and hold no spaces"
-        }
-        probe if !probe.host.as_ref().is_none_or(host_is_valid) => "invalid host",
-        probe if !(200..=999).contains(&probe.expected_status) => {
-            "expected status must be a final one"
-        }
-        _ => return None,
-    })
 }

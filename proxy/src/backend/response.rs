@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use pingora_core::protocols::Stream;
@@ -10,7 +11,7 @@ use super::connect::{Connector, Origin};
 use super::endpoint::Endpoint;
 use super::error::{BackendError, MalformedResponse};
 use super::server::{Lease, Server};
-use super::wire::{Awaited, Step, Waiting, Wire};
+use super::wire::{Awaited, Stop, Waiting, Wire};
 use crate::http::{Fields, ResponseHead};
 use crate::http1::{BadBody, BodyFraming, Decoded, Decoder, HeadLimits, Persistence};
 
@@ -69,6 +70,8 @@ pub(super) struct Receiving {
     pub(super) lease: Lease,
     pub(super) connector: Arc<Connector>,
     pub(super) persistence: Persistence,
+    /// How long the server keeps the connection at most, where it says so.
+    pub(super) keep_alive: Option<Duration>,
 }
 
 impl BackendResponse {
@@ -191,6 +194,19 @@ impl ResponseBody {
     }
 }
 
+/// By how much a connection is given up earlier than its server announced to do it.
+const KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
+
+/// The `timeout` of a Keep-Alive field, in seconds: an old custom of HTTP/1 that many servers still keep.
+pub(super) fn keep_alive_timeout(fields: &Fields) -> Option<Duration> {
+    fields.list("keep-alive").find_map(|parameter| {
+        let (name, value) = parameter.split_at_checked(b"timeout=".len())?;
+        let seconds = std::str::from_utf8(value).ok()?.parse().ok()?;
+        name.eq_ignore_ascii_case(b"timeout=")
+            .then(|| Duration::from_secs(seconds))
+    })
+}
+
 enum Received {
     Piece(Bytes),
     End(Option<Fields>),
@@ -207,29 +223,29 @@ impl Receiving {
             }
             let counters = &self.lease.server.counters;
             let server = || self.lease.server.name.clone();
-            match self.wire.step(Awaited::Body, counters).await {
-                Step::Received(_) => {}
-                Step::Ended => match decoder.end_of_input() {
+            match self.wire.receive(Awaited::Body, counters).await {
+                Ok(_) => {}
+                Err(Stop::Ended) => match decoder.end_of_input() {
                     Ok(()) => return Ok(Received::End(None)),
                     Err(error) => {
                         let source = self.wire.send_error.take();
                         return Err(self.bad_body(error, source));
                     }
                 },
-                Step::Failed(error) => {
+                Err(Stop::Failed(error)) => {
                     return Err(BackendError::Truncated {
                         server: server(),
                         source: Some(error),
                     });
                 }
-                Step::ClientFailed => return Err(BackendError::RequestBody),
-                Step::TimedOut(Waiting::Send(waited)) => {
+                Err(Stop::ClientFailed) => return Err(BackendError::RequestBody),
+                Err(Stop::TimedOut(Waiting::Send(waited))) => {
                     return Err(BackendError::SendTimeout {
                         server: server(),
                         waited,
                     });
                 }
-                Step::TimedOut(waiting) => {
+                Err(Stop::TimedOut(waiting)) => {
                     return Err(BackendError::BetweenBytesTimeout {
                         server: server(),
                         waited: waiting.duration(),
@@ -255,9 +271,14 @@ impl Receiving {
         let clean = self.persistence == Persistence::KeepAlive
             && self.wire.upload.is_done()
             && self.wire.input.is_empty();
-        if clean && self.connector.keeps() {
+        // Let go before the server does: a request must not meet its close halfway.
+        let idle_max = self
+            .keep_alive
+            .map(|limit| limit.saturating_sub(KEEP_ALIVE_MARGIN));
+        if clean && self.connector.keeps() && idle_max != Some(Duration::ZERO) {
             self.lease.server.counters.recycled.add(1);
-            self.connector.keep(self.wire.stream, &self.endpoint);
+            self.connector
+                .keep(self.wire.stream, &self.endpoint, idle_max);
         }
     }
 }

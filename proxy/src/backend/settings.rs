@@ -7,6 +7,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::http1::is_authority;
+
 /// A named group of servers that answer the same requests.
 #[derive(Clone, Debug)]
 pub struct PoolSettings {
@@ -54,6 +56,58 @@ impl PoolSettings {
             fields_max: 128,
             probe: None,
             ca_file: None,
+        }
+    }
+}
+
+/// Servers that one pool may have: every request looks at each.
+const SERVERS_MAX: usize = 1024;
+
+impl PoolSettings {
+    /// What the settings say about each other. Addresses and names are checked where they are used.
+    pub(super) fn check(&self) -> Result<(), PoolError> {
+        let pool = || self.name.clone();
+        if self.servers.is_empty() {
+            return Err(PoolError::NoServer { pool: pool() });
+        }
+        if self.servers.len() > SERVERS_MAX {
+            return Err(PoolError::TooManyServers {
+                pool: pool(),
+                max: SERVERS_MAX,
+            });
+        }
+        for (place, server) in self.servers.iter().enumerate() {
+            let is_same = |other: &ServerSettings| other.name == server.name;
+            if self.servers[..place].iter().any(is_same) {
+                return Err(PoolError::DuplicateServer {
+                    pool: pool(),
+                    server: server.name.clone(),
+                });
+            }
+        }
+        for (setting, is_zero) in [
+            ("connect timeout", self.timeouts.connect.is_zero()),
+            ("first byte timeout", self.timeouts.first_byte.is_zero()),
+            (
+                "between bytes timeout",
+                self.timeouts.between_bytes.is_zero(),
+            ),
+            ("dns interval", self.dns_interval.is_zero()),
+            ("head limit", self.head_bytes_max == 0),
+        ] {
+            if is_zero {
+                return Err(PoolError::Zero {
+                    pool: pool(),
+                    setting,
+                });
+            }
+        }
+        match self.probe.as_ref().and_then(ProbeSettings::fault) {
+            Some(reason) => Err(PoolError::Probe {
+                pool: pool(),
+                reason,
+            }),
+            None => Ok(()),
         }
     }
 }
@@ -204,6 +258,31 @@ impl Default for ProbeSettings {
             host: None,
             expected_status: 200,
         }
+    }
+}
+
+impl ProbeSettings {
+    fn fault(&self) -> Option<&'static str> {
+        let is_target =
+            self.path.starts_with('/') && self.path.bytes().all(|byte| byte.is_ascii_graphic());
+        let host_is_valid = |host: &String| is_authority(host.as_bytes());
+        Some(if self.interval.is_zero() {
+            "interval may not be zero"
+        } else if self.timeout.is_zero() {
+            "timeout may not be zero"
+        } else if !(1..=64).contains(&self.window) {
+            "window must be 1 to 64"
+        } else if self.threshold > self.window {
+            "threshold must not be above window"
+        } else if !is_target {
+            "path must start with / and hold no spaces"
+        } else if !self.host.as_ref().is_none_or(host_is_valid) {
+            "invalid host"
+        } else if !(200..=999).contains(&self.expected_status) {
+            "expected status must be a final one"
+        } else {
+            return None;
+        })
     }
 }
 

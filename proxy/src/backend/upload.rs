@@ -64,12 +64,12 @@ pub(super) enum Gate {
 
 /// What holds up an upload that is not complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Blocked {
-    /// The backend takes nothing at the moment.
-    ByBackend,
-    /// The client has not delivered the next piece.
-    ByClient,
-    ByGate,
+pub(super) enum WaitsFor {
+    /// To take what was written.
+    Backend,
+    /// To deliver the next piece.
+    Client,
+    Gate,
 }
 
 #[derive(Debug)]
@@ -107,7 +107,9 @@ pub(super) struct Upload {
     queued_bytes: usize,
     state: State,
     gate: Gate,
-    blocked: Blocked,
+    /// The client was told to go on with its body, by whichever attempt.
+    continue_told: bool,
+    waits_for: WaitsFor,
     /// Bytes given to the stream so far: tells progress from standstill.
     written: u64,
 }
@@ -140,7 +142,8 @@ impl Upload {
             queued_bytes: 0,
             state: State::Abandoned,
             gate: Gate::Open,
-            blocked: Blocked::ByBackend,
+            continue_told: false,
+            waits_for: WaitsFor::Backend,
             written: 0,
         }
     }
@@ -211,8 +214,8 @@ impl Upload {
         matches!(self.state, State::Sending | State::Draining)
     }
 
-    pub(super) fn blocked(&self) -> Blocked {
-        self.blocked
+    pub(super) fn waits_for(&self) -> WaitsFor {
+        self.waits_for
     }
 
     pub(super) fn written(&self) -> u64 {
@@ -227,8 +230,13 @@ impl Upload {
         self.gate = Gate::Open;
     }
 
+    /// Whether the client is still to be told to go on; true once.
+    pub(super) fn tell_continue(&mut self) -> bool {
+        !std::mem::replace(&mut self.continue_told, true)
+    }
+
     /// Sends as much as it can. Ready when the request is out or cannot be sent; otherwise
-    /// [`Upload::blocked`] says who is waited for.
+    /// [`Upload::waits_for`] says who is waited for.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -241,7 +249,7 @@ impl Upload {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => Poll::Pending,
             };
-            self.blocked = Blocked::ByBackend;
+            self.waits_for = WaitsFor::Backend;
             ready!(self.poll_write(cx, stream)).map_err(UploadError::Io)?;
             // The stream below buffers; nothing may stay there while we wait.
             if self.state == State::Draining || filled.is_pending() {
@@ -253,9 +261,9 @@ impl Upload {
                 return Poll::Ready(Ok(()));
             }
             if filled.is_pending() {
-                self.blocked = match self.gate {
-                    Gate::Open => Blocked::ByClient,
-                    Gate::AwaitsContinue => Blocked::ByGate,
+                self.waits_for = match self.gate {
+                    Gate::Open => WaitsFor::Client,
+                    Gate::AwaitsContinue => WaitsFor::Gate,
                 };
                 return Poll::Pending;
             }

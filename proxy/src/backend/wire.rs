@@ -13,7 +13,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::counters::Counters;
 use super::settings::Timeouts;
-use super::upload::{Blocked, Upload, UploadError};
+use super::upload::{Upload, UploadError, WaitsFor};
 
 /// How long a backend may think about `Expect: 100-continue` before the body is sent all the same.
 const CONTINUE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -48,11 +48,9 @@ pub(super) enum Awaited {
     Body,
 }
 
-/// What happened.
+/// Why nothing was received.
 #[derive(Debug)]
-pub(super) enum Step {
-    /// So many bytes were added to the input.
-    Received(usize),
+pub(super) enum Stop {
     /// The backend has closed its side.
     Ended,
     Failed(io::Error),
@@ -97,20 +95,27 @@ impl Wire {
         }
     }
 
-    /// Sends what can be sent and returns with the first thing worth knowing. Safe to cancel.
-    pub(super) async fn step(&mut self, awaited: Awaited, counters: &Counters) -> Step {
-        std::future::poll_fn(|cx| self.poll_step(cx, awaited, counters)).await
+    /// Sends what can be sent until something is received; says how many bytes were added to the input.
+    /// Safe to cancel.
+    pub(super) async fn receive(
+        &mut self,
+        awaited: Awaited,
+        counters: &Counters,
+    ) -> Result<usize, Stop> {
+        std::future::poll_fn(|cx| self.poll_receive(cx, awaited, counters)).await
     }
 
-    fn poll_step(
+    fn poll_receive(
         &mut self,
         cx: &mut Context<'_>,
         awaited: Awaited,
         counters: &Counters,
-    ) -> Poll<Step> {
+    ) -> Poll<Result<usize, Stop>> {
         if self.upload.is_under_way() {
             match self.upload.poll(cx, &mut self.stream, counters) {
-                Poll::Ready(Err(UploadError::Client)) => return Poll::Ready(Step::ClientFailed),
+                Poll::Ready(Err(UploadError::Client)) => {
+                    return Poll::Ready(Err(Stop::ClientFailed));
+                }
                 Poll::Ready(Err(UploadError::Io(error))) => {
                     // Who refuses a body often answers first and closes then: read on.
                     self.send_error = Some(error);
@@ -124,16 +129,16 @@ impl Wire {
                 self.timer.disarm();
             }
             return Poll::Ready(match read {
-                Ok(0) => Step::Ended,
-                Ok(count) => Step::Received(count),
-                Err(error) => Step::Failed(error),
+                Ok(0) => Err(Stop::Ended),
+                Ok(count) => Ok(count),
+                Err(error) => Err(Stop::Failed(error)),
             });
         }
         match self.waiting(awaited) {
             Some(waiting) => self
                 .timer
                 .poll(cx, waiting, self.upload.written())
-                .map(|()| Step::TimedOut(waiting)),
+                .map(|()| Err(Stop::TimedOut(waiting))),
             None => {
                 self.timer.disarm();
                 Poll::Pending
@@ -144,10 +149,10 @@ impl Wire {
     /// `None` while it is the client's turn, who is watched by its own side.
     fn waiting(&self, awaited: Awaited) -> Option<Waiting> {
         if self.upload.is_under_way() {
-            return match self.upload.blocked() {
-                Blocked::ByBackend => Some(Waiting::Send(self.timeouts.between_bytes)),
-                Blocked::ByGate => Some(Waiting::Continue),
-                Blocked::ByClient => None,
+            return match self.upload.waits_for() {
+                WaitsFor::Backend => Some(Waiting::Send(self.timeouts.between_bytes)),
+                WaitsFor::Gate => Some(Waiting::Continue),
+                WaitsFor::Client => None,
             };
         }
         Some(match awaited {

@@ -1,11 +1,11 @@
 //! The list of bans: who was tested against what.
 //!
-//! Bans are numbered; an object's [`Mark`] is the number of the newest ban it is known to be clear of. Readers see
+//! Bans are numbered; an object's [`Mark`] tells up to which of them it is known to be clear. Readers see
 //! immutable snapshots: the usual look-up compares two numbers, all others walk the bans behind the object's
 //! mark, and nobody waits. Writers take turns at one lock and replace the snapshot; entries lie in chunks so that
 //! adding copies a few hundred pointers, not the list.
 //!
-//! Lock order: `writer`, then `held`.
+//! Two locks, `writer` and `held`; neither is taken under the other.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -16,38 +16,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
-use super::expression::{Ban, Matched};
+use super::expression::Ban;
+use super::snapshot::{Entry, Mark, Snapshot, Verdict};
 use super::{BanSubject, RequestSubject};
 use crate::time::Timestamp;
-
-/// The place of an object in the list: it is clear of every ban up to this one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Mark(u64);
-
-impl Mark {
-    /// For keeping a mark in an atomic; [`Mark::from_u64`] is its inverse.
-    pub const fn as_u64(self) -> u64 {
-        self.0
-    }
-
-    pub const fn from_u64(number: u64) -> Mark {
-        Mark(number)
-    }
-
-    fn before(self) -> Mark {
-        Mark(self.0.saturating_sub(1))
-    }
-}
-
-/// What the list says of an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// A ban matches: the object is not to be served and should go.
-    Banned,
-    /// No ban matches. The object may take this mark, so that the next test starts there. Marks only
-    /// grow: keep the greater of this and what the object has (`fetch_max`).
-    Clear(Mark),
-}
 
 /// What [`BanList::add`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,47 +94,10 @@ pub(super) struct Counts {
     pub(super) lurker_killed_cutoff: AtomicU64,
 }
 
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) mark: Mark,
-    added: Timestamp,
-    pub(super) ban: Ban,
-}
-
-/// Entries per chunk: adding copies one chunk and the list of chunks, so near the square root of a long list.
-const CHUNK_ENTRIES: usize = 64;
-
-type Chunk = Vec<Arc<Entry>>;
-
-/// The list at one moment, oldest ban first. Chunks are never empty.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Snapshot {
-    pub(super) newest: Mark,
-    /// Objects below this mark count as banned: a ban they were not tested against was dropped.
-    cutoff: Mark,
-    chunks: Vec<Arc<Chunk>>,
-    len: usize,
-}
-
-/// The outcome of testing one object, with what it cost.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Walk {
-    pub(super) verdict: Verdict,
-    pub(super) cause: Cause,
-    pub(super) bans: u64,
-    pub(super) tests: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cause {
-    Tested,
-    Cutoff,
-}
-
 /// All bans that some object may not have been tested against, and the numbers that objects compare with.
 #[derive(Debug)]
 pub struct BanList {
-    /// Always the mark of a snapshot that is already in `snapshot`, or of an older one.
+    /// The newest mark, as [`Mark::as_u64`]. Stored after the snapshot: who sees the number sees the ban.
     newest: AtomicU64,
     snapshot: ArcSwap<Snapshot>,
     writer: Mutex<Writer>,
@@ -175,12 +110,13 @@ pub struct BanList {
 /// What only writers need.
 #[derive(Debug, Default)]
 struct Writer {
-    /// The listed ban of each text, to find duplicates without a walk.
-    by_text: HashMap<Box<str>, Mark>,
+    /// The number of the listed ban of each text, to find duplicates without a walk.
+    by_text: HashMap<Box<str>, u64>,
 }
 
-/// The mark of a fill under way. While it lives, no ban after its mark leaves the list unless the object
-/// would count as banned: take it before the backend is asked, and keep it until the object is in the store.
+/// The mark of a fill under way: take it before the backend is asked, and keep it until the object is in the
+/// store. While it lives, bans after its mark stay listed; otherwise they might leave behind its back, and
+/// the object count as banned.
 #[derive(Debug)]
 pub struct HeldMark {
     list: Arc<BanList>,
@@ -227,27 +163,26 @@ impl BanList {
     pub fn add(&self, ban: Ban, now: Timestamp) -> Added {
         let mut writer = self.writer.lock();
         let mut next = Snapshot::clone(&self.snapshot.load());
-        let mark = Mark(next.newest.0 + 1);
-        next.newest = mark;
+        let number = next.take_number();
         let mut duplicates = 0;
-        if let Some(older) = writer.by_text.insert(ban.text().into(), mark) {
+        if let Some(older) = writer.by_text.insert(ban.text().into(), number) {
             duplicates += next.remove(older);
         }
         next.push(Arc::new(Entry {
-            mark,
+            number,
+            needs_request: ban.needs_request(),
             added: now,
             ban,
         }));
         let mut cut_off = 0;
-        while next.len > self.bans_max.get() {
-            let oldest = next.first().expect("a list above its bound is not empty");
-            next.cutoff = oldest.mark;
-            next.remove(oldest.mark);
-            writer.forget(&oldest);
+        while next.len() > self.bans_max.get() {
+            let oldest = next.cut_off_oldest();
+            writer.forget(&oldest.expect("a list above its bound is not empty"));
             cut_off += 1;
         }
         self.snapshot.store(Arc::new(next));
-        self.newest.store(mark.0, Ordering::Release);
+        let mark = Mark::all(number);
+        self.newest.store(mark.as_u64(), Ordering::Release);
         drop(writer);
         bump(&self.counts.added, 1);
         bump(&self.counts.duplicates, duplicates as u64);
@@ -261,7 +196,7 @@ impl BanList {
 
     /// The newest ban's number. An object that is going into the store takes its mark from [`BanList::hold`].
     pub fn newest(&self) -> Mark {
-        Mark(self.newest.load(Ordering::Acquire))
+        Mark::from_u64(self.newest.load(Ordering::Acquire))
     }
 
     /// The newest mark, held for a fill that begins now.
@@ -314,13 +249,12 @@ impl BanList {
     /// All bans, newest first.
     pub fn listed(&self) -> Vec<ListedBan> {
         let snapshot = self.snapshot.load();
-        let entries = snapshot.chunks.iter().rev();
-        entries
-            .flat_map(|chunk| chunk.iter().rev())
+        let newest_first = snapshot.entries().rev();
+        newest_first
             .map(|entry| ListedBan {
-                mark: entry.mark,
+                mark: Mark::all(entry.number),
                 added: entry.added,
-                needs_request: entry.ban.needs_request(),
+                needs_request: entry.needs_request,
                 needs_object: entry.ban.needs_object(),
                 text: entry.ban.text().to_owned(),
             })
@@ -331,12 +265,12 @@ impl BanList {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let snapshot = self.snapshot.load();
         let count = |wanted: fn(&Ban) -> bool| {
-            let entries = snapshot.chunks.iter().flat_map(|chunk| chunk.iter());
+            let entries = snapshot.entries();
             entries.filter(|entry| wanted(&entry.ban)).count() as u64
         };
         let counts = &self.counts;
         BanCounters {
-            bans: snapshot.len as u64,
+            bans: snapshot.len() as u64,
             bans_obj: count(Ban::needs_object),
             bans_req: count(Ban::needs_request),
             bans_added: read(&counts.added),
@@ -360,24 +294,19 @@ impl BanList {
         (snapshot, oldest_held)
     }
 
-    /// Drops the bans that `done` says are done. Gives how many went.
-    pub(super) fn retire(&self, done: impl Fn(&Entry) -> bool) -> usize {
+    /// Drops the bans up to `floor` that ask a request, and up to `floor_without_request` the others. Objects whose
+    /// marks are below count as banned from now on. Gives how many went.
+    pub(super) fn retire(&self, floor: u64, floor_without_request: u64) -> usize {
         let mut writer = self.writer.lock();
         let current = self.snapshot.load_full();
-        let mut next = Snapshot {
-            newest: current.newest,
-            cutoff: current.cutoff,
-            ..Snapshot::default()
-        };
-        for entry in current.chunks.iter().flat_map(|chunk| chunk.iter()) {
-            if done(entry) {
-                writer.forget(entry);
-            } else {
-                next.push(Arc::clone(entry));
-            }
-        }
-        let retired = current.len - next.len;
+        let next = current.without(floor, floor_without_request);
+        let retired = current.len() - next.len();
         if retired > 0 {
+            for entry in current.entries() {
+                if next.is_below_floor(entry) {
+                    writer.forget(entry);
+                }
+            }
             self.snapshot.store(Arc::new(next));
             bump(&self.counts.deleted, retired as u64);
         }
@@ -387,91 +316,9 @@ impl BanList {
 
 impl Writer {
     fn forget(&mut self, entry: &Entry) {
-        if self.by_text.get(entry.ban.text()) == Some(&entry.mark) {
+        if self.by_text.get(entry.ban.text()) == Some(&entry.number) {
             self.by_text.remove(entry.ban.text());
         }
-    }
-}
-
-impl Snapshot {
-    pub(super) fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    fn first(&self) -> Option<Arc<Entry>> {
-        self.chunks.first()?.first().cloned()
-    }
-
-    fn push(&mut self, entry: Arc<Entry>) {
-        self.len += 1;
-        match self.chunks.last_mut() {
-            Some(chunk) if chunk.len() < CHUNK_ENTRIES => Arc::make_mut(chunk).push(entry),
-            _ => self.chunks.push(Arc::new(vec![entry])),
-        }
-    }
-
-    /// Removes the ban with this number; 0 when it is not there, else 1.
-    fn remove(&mut self, mark: Mark) -> usize {
-        let at = self.chunk_after(mark.before());
-        let Some(chunk) = self.chunks.get_mut(at) else {
-            return 0;
-        };
-        let Ok(place) = chunk.binary_search_by_key(&mark, |entry| entry.mark) else {
-            return 0;
-        };
-        Arc::make_mut(chunk).remove(place);
-        if chunk.is_empty() {
-            self.chunks.remove(at);
-        }
-        self.len -= 1;
-        1
-    }
-
-    /// The first chunk that holds a ban after `mark`.
-    fn chunk_after(&self, mark: Mark) -> usize {
-        self.chunks
-            .partition_point(|chunk| chunk.last().is_none_or(|entry| entry.mark <= mark))
-    }
-
-    fn after(&self, mark: Mark) -> impl Iterator<Item = &Entry> {
-        let chunks = &self.chunks[self.chunk_after(mark)..];
-        let entries = chunks.iter().flat_map(|chunk| chunk.iter());
-        entries
-            .map(|entry| &**entry)
-            .skip_while(move |entry| entry.mark <= mark)
-    }
-
-    pub(super) fn walk(
-        &self,
-        from: Mark,
-        object: &dyn BanSubject,
-        request: Option<&dyn RequestSubject>,
-        now: Timestamp,
-    ) -> Walk {
-        let mut walk = Walk {
-            verdict: Verdict::Banned,
-            cause: Cause::Cutoff,
-            bans: 0,
-            tests: 0,
-        };
-        if from < self.cutoff {
-            return walk;
-        }
-        walk.cause = Cause::Tested;
-        // An object filled after this snapshot was taken may be ahead of it.
-        let mut clear_of = self.newest.max(from);
-        for entry in self.after(from) {
-            let tested = entry.ban.test(object, request, now);
-            walk.bans += 1;
-            walk.tests += tested.tests;
-            match tested.matched {
-                Matched::Yes => return walk,
-                Matched::No => {}
-                Matched::NeedsRequest => clear_of = clear_of.min(entry.mark.before()),
-            }
-        }
-        walk.verdict = Verdict::Clear(clear_of);
-        walk
     }
 }
 

@@ -2,22 +2,16 @@
 //!
 //! The store iterates its objects; this only judges them. A ban that asks nothing of a request is done once every
 //! object has been tested against it; any other once every object's mark has passed it. Fills that were under
-//! way when the round began may enter the store behind the iteration, so their marks bound what may go.
+//! way when the round began may enter the store behind the iteration, so their marks bound what may go. An object
+//! that a round missed, or that a request still holds when it has left the store, is below the floor that
+//! the round leaves, and counts as banned.
 
 use std::sync::Arc;
 
 use super::BanSubject;
-use super::list::{BanList, Cause, Entry, Mark, Snapshot, Verdict, bump};
+use super::list::{BanList, bump};
+use super::snapshot::{Cause, Mark, Snapshot, Verdict};
 use crate::time::Timestamp;
-
-/// What a lurker's test says of an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LurkVerdict {
-    /// A ban matches: remove the object.
-    Banned,
-    /// The object may take this mark (as in [`Verdict::Clear`]).
-    Clear(Mark),
-}
 
 /// A round under way. Give each object in the store to [`Lurk::test`], then call [`Lurk::finish`];
 /// a round that is dropped has changed nothing but counters.
@@ -28,8 +22,9 @@ pub struct Lurk {
     snapshot: Arc<Snapshot>,
     /// The oldest mark held by a fill when the round began.
     oldest_held: Option<Mark>,
-    /// The oldest mark among the objects tested.
-    oldest: Mark,
+    /// What all objects tested have passed.
+    passed: u64,
+    passed_without_request: u64,
 }
 
 impl BanList {
@@ -41,7 +36,8 @@ impl BanList {
         }
         Some(Lurk {
             list: Arc::clone(self),
-            oldest: snapshot.newest,
+            passed: snapshot.newest,
+            passed_without_request: snapshot.newest,
             snapshot,
             oldest_held,
         })
@@ -49,10 +45,13 @@ impl BanList {
 }
 
 impl Lurk {
-    /// Tests one object against the bans that need no request. Costs nothing for objects whose mark is the newest.
-    pub fn test(&mut self, from: Mark, object: &dyn BanSubject, now: Timestamp) -> LurkVerdict {
-        if from >= self.snapshot.newest {
-            return LurkVerdict::Clear(from);
+    /// Tests one object against the bans that need no request; costs next to nothing where its mark is the newest.
+    ///
+    /// [`Verdict::Banned`]: remove the object. [`Verdict::Clear`]: the object has to take that mark before the
+    /// round is finished, or it counts as banned afterwards.
+    pub fn test(&mut self, from: Mark, object: &dyn BanSubject, now: Timestamp) -> Verdict {
+        if from.passed() >= self.snapshot.newest {
+            return Verdict::Clear(from);
         }
         let walk = self.snapshot.walk(from, object, None, now);
         let counts = &self.list.counts;
@@ -64,34 +63,25 @@ impl Lurk {
                     Cause::Tested => bump(&counts.lurker_killed, 1),
                     Cause::Cutoff => bump(&counts.lurker_killed_cutoff, 1),
                 }
-                LurkVerdict::Banned
+                Verdict::Banned
             }
             Verdict::Clear(mark) => {
-                self.oldest = self.oldest.min(mark);
-                LurkVerdict::Clear(mark)
+                let without_request = mark.passed_without_request();
+                self.passed = self.passed.min(mark.passed());
+                self.passed_without_request = self.passed_without_request.min(without_request);
+                Verdict::Clear(mark)
             }
         }
     }
 
     /// Ends the round and drops the bans that are done; gives their number.
     ///
-    /// Only for a round in which **every** object that was in the store when it began has been tested, and every
-    /// one found banned removed: bans that some object still needs would be lost otherwise.
+    /// For a round in which every object has been tested, those found banned removed, and the others given their
+    /// new marks: an object left out counts as banned once a ban it was not tested against is gone.
     pub fn finish(self) -> usize {
-        let Lurk {
-            list,
-            snapshot,
-            oldest_held,
-            oldest,
-        } = self;
-        let tested_by_all = oldest_held.unwrap_or(snapshot.newest).min(snapshot.newest);
-        let passed_by_all = oldest.min(tested_by_all);
-        list.retire(|entry: &Entry| {
-            let bound = match entry.ban.needs_request() {
-                true => passed_by_all,
-                false => tested_by_all,
-            };
-            entry.mark <= bound
-        })
+        let held = self.oldest_held.map_or(u64::MAX, Mark::passed);
+        let floor = self.passed.min(held);
+        let floor_without_request = self.passed_without_request.min(held);
+        self.list.retire(floor, floor_without_request)
     }
 }

@@ -30,6 +30,12 @@ Examples:
 The environment variable LACQUER_CONFIG names a settings file where --config does not; flags stand over the file.
 SIGHUP reads the file and the certificates again; SIGTERM ends lacquer once its connections have finished.";
 
+// Not doc comments, in which rustdoc takes a URL for a forgotten link.
+const BACKEND_HELP: &str = "Fetch from this server instead of the file's: app.example:8000, https://app.example, \
+                            unix:/run/app.sock; may be repeated";
+const URL_HELP: &str =
+    "What to drop: http://example.org/news, or /news for the front door's own address as host";
+
 const PURGE_EXAMPLES: &str = "\
 Examples:
   lacquer purge http://example.org/news
@@ -54,9 +60,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "ADDR")]
     pub(super) listen: Vec<ListenAddress>,
 
-    /// Fetch from this server instead of the file's: app.example:8000, https://app.example, unix:/run/app.sock; may
-    /// be repeated
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", help = BACKEND_HELP)]
     pub(super) backend: Vec<ServerArgument>,
 
     /// Memory for stored answers: 512MiB, 4GiB
@@ -107,7 +111,7 @@ pub(super) enum Action {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(super) struct PurgeWhat {
-    /// What to drop: http://example.org/news, or /news for the front door's own address as host
+    #[arg(help = URL_HELP)]
     url: Option<PurgeUrl>,
 
     /// Drop all answers that carry this key in Surrogate-Key; may be repeated

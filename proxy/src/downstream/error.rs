@@ -2,7 +2,26 @@
 
 use std::io;
 
-use crate::http1::BadBody;
+use crate::http1::{BadBody, Refused};
+
+/// Why a request got its answer before it became an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error(transparent)]
+    Head(#[from] Refused),
+    #[error("the request head took too long")]
+    HeadTimeout,
+}
+
+impl Refusal {
+    /// The status code that was sent.
+    pub fn status(self) -> u16 {
+        match self {
+            Refusal::Head(refused) => refused.status(),
+            Refusal::HeadTimeout => 408,
+        }
+    }
+}
 
 /// What we were waiting for when the time was over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

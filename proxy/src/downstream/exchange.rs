@@ -1,5 +1,7 @@
 //! One request and its reply, whatever the protocol.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use pingora_core::protocols::Stream;
 
@@ -130,7 +132,7 @@ impl Exchange {
         std::mem::replace(self.head_mut(), empty_head())
     }
 
-    pub fn info(&self) -> &ConnectionInfo {
+    pub fn info(&self) -> &Arc<ConnectionInfo> {
         each!(&self.protocol, inner => inner.info())
     }
 
@@ -212,7 +214,8 @@ impl Exchange {
         each!(&mut self.protocol, inner => inner.finish(trailers).await)
     }
 
-    /// Resolves when the client goes away while we wait for something else. May be dropped and called again.
+    /// Resolves when the client goes away while we wait for something else. May be dropped and called again; once
+    /// the client has left, resolves at once.
     ///
     /// HTTP/1 reads ahead for that, boundedly: a client that has pipelined more than a few KiB is not noticed.
     pub async fn closed(&mut self) -> Departure {

@@ -14,18 +14,16 @@ use futures_util::future::poll_fn;
 use pingora_core::protocols::Stream;
 
 use self::reply::{Left, Reply};
-use super::error::ClientError;
+use super::error::{ClientError, Refusal};
 use super::exchange::{Exchange, SendBody, Traffic, empty_head};
 use super::info::ConnectionInfo;
 use super::prefixed::Prefixed;
 use super::settings::DownstreamSettings;
 use super::shutdown::Shutdown;
 use super::wire::Wire;
-use super::{Context, Handler, http2};
+use super::{Context, Handler, handle, http2};
 use crate::http::{Fields, RequestHead, ResponseHead, reason_phrase};
-use crate::http1::{
-    BodyFraming, Decoder, Expectation, ParsedRequest, Persistence, Refused, parse_request,
-};
+use crate::http1::{BodyFraming, Decoder, Expectation, ParsedRequest, Persistence, parse_request};
 
 /// RFC 9113 §3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -88,8 +86,7 @@ enum Next {
     Http2,
     /// The client is gone, or was idle too long, or the server ends.
     End,
-    Refused(Refused),
-    TimedOut,
+    Refused(Refusal),
 }
 
 /// Serves the connection to its end.
@@ -109,19 +106,13 @@ pub(super) async fn serve<H: Handler>(
                 return Box::pin(http2::serve(Prefixed::new(input, stream), context)).await;
             }
             Next::End => return,
-            Next::Refused(refused) => {
-                context
-                    .handler
-                    .refused(&context.info, refused.status(), &refused);
-                return connection.refuse(refused.status(), &refused).await;
-            }
-            Next::TimedOut => {
-                let reason = "the request head took too long";
-                context.handler.refused(&context.info, 408, &reason);
-                return connection.refuse(408, &reason).await;
+            Next::Refused(refusal) => {
+                context.handler.refused(&context.info, refusal);
+                return connection.refuse(refusal).await;
             }
         }
-        let served = context.handler.handle(Exchange::http1(connection)).await;
+        let exchange = Exchange::http1(connection);
+        let served = handle(&*context.handler, exchange, &context.info).await;
         let Some(returned) = served.0.and_then(Exchange::into_http1) else {
             return;
         };
@@ -178,15 +169,18 @@ impl Http1 {
                             return Next::Request;
                         }
                         Ok(None) => {}
-                        Err(refused) => return Next::Refused(refused),
+                        Err(refused) => return Next::Refused(refused.into()),
                     }
                 }
             }
             if self.wire.input_closed {
                 return Next::End;
             }
-            // Replies kept back for this request, had it been complete.
-            if self.wire.flush(self.settings.write_timeout).await.is_err() {
+            // Replies kept back for this request, had it been complete. Else the timer is left alone: it measures
+            // the head.
+            if self.wire.output.queued() > 0
+                && self.wire.flush(self.settings.write_timeout).await.is_err()
+            {
                 return Next::End;
             }
             if let Err(end) = self.read_more().await {
@@ -208,7 +202,7 @@ impl Http1 {
             if !is_idle {
                 let limit = self.settings.head_read_timeout;
                 let elapsed = self.wire.timer.poll_elapsed(cx, limit);
-                return elapsed.map(|()| Err(Next::TimedOut));
+                return elapsed.map(|()| Err(Next::Refused(Refusal::HeadTimeout)));
             }
             if self.shutdown.poll_begun(cx).is_ready() {
                 return Poll::Ready(Err(Next::End));
@@ -270,9 +264,10 @@ impl Http1 {
     }
 
     /// Answers what never became an exchange, and ends the connection.
-    async fn refuse(mut self: Box<Self>, status: u16, reason: &dyn std::fmt::Display) {
+    async fn refuse(mut self: Box<Self>, refusal: Refusal) {
+        let status = refusal.status();
         self.begin_refusal();
-        let text = format!("{}: {reason}", reason_phrase(status));
+        let text = format!("{}: {refusal}", reason_phrase(status));
         if self.send_text(status, &text).await.is_ok() {
             self.close().await;
         }

@@ -21,7 +21,7 @@ use super::exchange::Exchange;
 use super::settings::DownstreamSettings;
 use super::shutdown::Shutdown;
 use super::timer::Timer;
-use super::{Context, Handler};
+use super::{Context, Handler, handle};
 
 /// The streams that handlers work on.
 #[derive(Debug, Default)]
@@ -113,9 +113,7 @@ where
                 spawn(exchange, context.handler.clone(), &active);
             }
             Err(reason) => {
-                context
-                    .handler
-                    .refused(&context.info, reason.status(), &reason);
+                context.handler.refused(&context.info, reason.into());
                 exchange::refuse(respond, reason);
                 refused += 1;
                 if refused > settings.http2.refused_requests_max {
@@ -137,7 +135,8 @@ fn spawn<H: Handler>(exchange: Http2, handler: Arc<H>, active: &Arc<Active>) {
     let stream = ActiveStream(active.clone());
     tokio::spawn(async move {
         let _stream = stream;
-        let served = handler.handle(Exchange::http2(exchange)).await;
+        let info = exchange.info().clone();
+        let served = handle(&*handler, Exchange::http2(exchange), &info).await;
         if let Some(returned) = served.0.and_then(Exchange::into_http2) {
             returned.conclude().await;
         }

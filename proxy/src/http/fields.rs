@@ -133,7 +133,7 @@ impl Fields {
     pub fn remove(&mut self, name: &str) -> bool {
         let before = self.entries.len();
         let Fields { bytes, entries } = self;
-        entries.retain(|entry| !name_of(bytes, entry).eq_ignore_ascii_case(name));
+        entries.retain(|entry| !name_bytes(bytes, entry).eq_ignore_ascii_case(name.as_bytes()));
         entries.len() != before
     }
 
@@ -148,7 +148,7 @@ impl Fields {
         let entry = self
             .entries
             .iter()
-            .find(|entry| name_of(&self.bytes, entry).eq_ignore_ascii_case(name))?;
+            .find(|entry| name_bytes(&self.bytes, entry).eq_ignore_ascii_case(name.as_bytes()))?;
         Some(value_of(&self.bytes, entry))
     }
 
@@ -162,7 +162,9 @@ impl Fields {
     pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a {
         self.entries
             .iter()
-            .filter(move |entry| name_of(&self.bytes, entry).eq_ignore_ascii_case(name))
+            .filter(move |entry| {
+                name_bytes(&self.bytes, entry).eq_ignore_ascii_case(name.as_bytes())
+            })
             .map(|entry| value_of(&self.bytes, entry))
     }
 
@@ -254,10 +256,14 @@ impl<N: AsRef<str>, V: AsRef<[u8]>> FromIterator<(N, V)> for Fields {
     }
 }
 
-fn name_of<'a>(bytes: &'a [u8], entry: &Entry) -> &'a str {
+fn name_bytes<'a>(bytes: &'a [u8], entry: &Entry) -> &'a [u8] {
     let start = entry.name_start as usize;
-    let name = &bytes[start..start + usize::from(entry.name_len)];
-    std::str::from_utf8(name).expect("a name was checked or given as a str when it was appended")
+    &bytes[start..start + usize::from(entry.name_len)]
+}
+
+fn name_of<'a>(bytes: &'a [u8], entry: &Entry) -> &'a str {
+    std::str::from_utf8(name_bytes(bytes, entry))
+        .expect("a name was checked or given as a str when it was appended")
 }
 
 fn value_of<'a>(bytes: &'a [u8], entry: &Entry) -> &'a [u8] {

@@ -1,16 +1,13 @@
 //! The exposition: everything at one moment, as Prometheus reads it.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use prometheus::TextEncoder;
-use prometheus::proto::{
-    Bucket, Counter as CounterValue, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
-};
+use prometheus::proto::{Bucket, Histogram, Metric, MetricType};
 
 use super::counter::FAMILIES;
 use super::histogram::{DURATION_BOUNDS, Outcome};
+use super::page::{Page, pairs};
 use super::{BackendSample, BackendStats, Counter, Gauges, Health, Metrics};
 use crate::bans::BanList;
 
@@ -377,74 +374,6 @@ fn backend_counters(sample: &BackendSample) -> [(&'static str, &'static str, u64
             sample.pipe_bytes_out,
         ),
     ]
-}
-
-/// Families under construction, by name.
-#[derive(Default)]
-struct Page {
-    families: BTreeMap<&'static str, MetricFamily>,
-}
-
-impl Page {
-    fn counter(&mut self, name: &'static str, help: &str, value: u64) {
-        self.put(name, help, MetricType::COUNTER, &[], value);
-    }
-
-    fn gauge(&mut self, name: &'static str, help: &str, value: u64) {
-        self.put(name, help, MetricType::GAUGE, &[], value);
-    }
-
-    fn put(
-        &mut self,
-        name: &'static str,
-        help: &str,
-        kind: MetricType,
-        labels: &[(&str, &str)],
-        value: u64,
-    ) {
-        let mut metric = Metric::from_label(pairs(labels));
-        match kind {
-            MetricType::COUNTER => {
-                let mut counter = CounterValue::default();
-                counter.set_value(value as f64);
-                metric.set_counter(counter);
-            }
-            _ => {
-                let mut gauge = Gauge::default();
-                gauge.set_value(value as f64);
-                metric.set_gauge(gauge);
-            }
-        }
-        self.push(name, help, kind, metric);
-    }
-
-    fn push(&mut self, name: &'static str, help: &str, kind: MetricType, metric: Metric) {
-        let family = self.families.entry(name).or_insert_with(|| {
-            let mut family = MetricFamily::default();
-            family.set_name(name.to_owned());
-            family.set_help(help.to_owned());
-            family.set_field_type(kind);
-            family
-        });
-        family.mut_metric().push(metric);
-    }
-
-    fn encode(self) -> String {
-        let families: Vec<MetricFamily> = self.families.into_values().collect();
-        TextEncoder::new()
-            .encode_to_string(&families)
-            .expect("every family has a name and a metric, and a String takes any text")
-    }
-}
-
-fn pairs(labels: &[(&str, &str)]) -> Vec<LabelPair> {
-    let pairs = labels.iter().map(|(name, value)| {
-        let mut pair = LabelPair::default();
-        pair.set_name((*name).to_owned());
-        pair.set_value((*value).to_owned());
-        pair
-    });
-    pairs.collect()
 }
 
 /// Linux only; elsewhere the family is absent.

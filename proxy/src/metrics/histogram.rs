@@ -58,8 +58,10 @@ outcomes! {
     Pass "pass"
     /// By handing over the connection.
     Pipe "pipe"
-    /// By a response of the front door's own, errors included.
+    /// By a response of the front door's own, as its policy asked.
     Synth "synth"
+    /// By a response of the front door's own, because no backend gave one.
+    Error "error"
     /// A purge or a ban.
     Purge "purge"
     /// Refused before any policy saw it: malformed, too large or too slow.

@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
@@ -19,6 +20,36 @@ use crate::http::Fields;
 
 /// Bodies up to this size end as one piece, so that a hit is one copy and one write.
 const ONE_PIECE_BYTES: u64 = 64 * 1024;
+
+/// What all bodies in transit share.
+#[derive(Clone, Debug)]
+pub struct Transit {
+    /// Most unread bytes that one body holds.
+    pub window: u64,
+    held: Arc<AtomicU64>,
+}
+
+impl Transit {
+    pub fn new(window: u64) -> Transit {
+        Transit {
+            window,
+            held: Arc::default(),
+        }
+    }
+
+    /// The same account with another window.
+    pub fn with_window(&self, window: u64) -> Transit {
+        Transit {
+            window,
+            held: Arc::clone(&self.held),
+        }
+    }
+
+    /// Bytes that all bodies in transit hold now.
+    pub fn held_bytes(&self) -> u64 {
+        self.held.load(Ordering::Relaxed)
+    }
+}
 
 /// How a body grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +79,7 @@ pub struct Body {
     grown: Notify,
     /// A reader moved on or left: the writer looks again.
     drained: Notify,
-    /// Most bytes a body in transit holds unread.
-    window: u64,
+    transit: Transit,
 }
 
 #[derive(Debug)]
@@ -67,6 +97,8 @@ struct Filling {
     dropped: usize,
     dropped_bytes: u64,
     bytes: u64,
+    /// Bytes of this body in the account of [`Transit`].
+    accounted: u64,
     end: Option<Result<Option<Fields>, BodyFailed>>,
     /// Next piece of each reader; a slot is `None` when its reader has left.
     readers: Vec<Option<usize>>,
@@ -76,19 +108,32 @@ impl Body {
     /// A complete body.
     pub fn whole(bytes: Bytes) -> Arc<Body> {
         let length = bytes.len() as u64;
-        let pieces = if bytes.is_empty() { Box::default() } else { Box::from([bytes]) };
-        let body = Body::growing(Growth::Transit, 0);
-        let complete = Complete { pieces, bytes: length, trailers: None };
-        body.complete.set(complete).expect("a new body has no end yet");
+        let pieces = if bytes.is_empty() {
+            Box::default()
+        } else {
+            Box::from([bytes])
+        };
+        let body = Body::growing(Growth::Transit, &Transit::new(0));
+        let complete = Complete {
+            pieces,
+            bytes: length,
+            trailers: None,
+        };
+        body.complete
+            .set(complete)
+            .expect("a new body has no end yet");
         Arc::new(body)
     }
 
     /// An empty body and the one writer that may append to it.
-    pub fn new(growth: Growth, window: u64) -> BodyWriter {
-        BodyWriter { body: Arc::new(Body::growing(growth, window)), ended: false }
+    pub fn new(growth: Growth, transit: &Transit) -> BodyWriter {
+        BodyWriter {
+            body: Arc::new(Body::growing(growth, transit)),
+            ended: false,
+        }
     }
 
-    fn growing(growth: Growth, window: u64) -> Body {
+    fn growing(growth: Growth, transit: &Transit) -> Body {
         Body {
             complete: OnceLock::new(),
             filling: Mutex::new(Filling {
@@ -97,19 +142,24 @@ impl Body {
                 dropped: 0,
                 dropped_bytes: 0,
                 bytes: 0,
+                accounted: 0,
                 end: None,
                 readers: Vec::new(),
             }),
             grown: Notify::new(),
             drained: Notify::new(),
-            window,
+            transit: transit.clone(),
         }
     }
 
     /// A reader from the first byte. `None` once the first bytes of a body in transit are gone.
     pub fn reader(self: &Arc<Body>) -> Option<BodyReader> {
         if self.complete.get().is_some() {
-            return Some(BodyReader { body: Arc::clone(self), next: 0, slot: None });
+            return Some(BodyReader {
+                body: Arc::clone(self),
+                next: 0,
+                slot: None,
+            });
         }
         let mut filling = self.filling.lock();
         if filling.dropped > 0 {
@@ -124,7 +174,11 @@ impl Body {
         };
         filling.readers[slot] = Some(0);
         drop(filling);
-        Some(BodyReader { body: Arc::clone(self), next: 0, slot: Some(slot) })
+        Some(BodyReader {
+            body: Arc::clone(self),
+            next: 0,
+            slot: Some(slot),
+        })
     }
 
     /// Whole length, once it is known.
@@ -148,7 +202,11 @@ impl Body {
             if self.is_complete() {
                 return Some(true);
             }
-            self.filling.lock().end.is_some().then(|| self.is_complete())
+            self.filling
+                .lock()
+                .end
+                .is_some()
+                .then(|| self.is_complete())
         })
         .await
     }
@@ -167,18 +225,41 @@ impl Body {
     }
 }
 
+impl Drop for Body {
+    fn drop(&mut self) {
+        let accounted = self.filling.get_mut().accounted;
+        self.transit.held.fetch_sub(accounted, Ordering::Relaxed);
+    }
+}
+
 /// A `Bytes` and the shared header of its allocation.
 const PIECE_OVERHEAD: u64 = size_of::<Bytes>() as u64 + 24;
 
 impl Filling {
     /// Drops the pieces that every reader has taken.
     fn trim(&mut self) {
-        let Some(oldest) = self.readers.iter().flatten().min() else { return };
+        let Some(oldest) = self.readers.iter().flatten().min() else {
+            return;
+        };
         while self.dropped < *oldest {
-            let Some(piece) = self.pieces.pop_front() else { break };
+            let Some(piece) = self.pieces.pop_front() else {
+                break;
+            };
             self.dropped += 1;
             self.dropped_bytes += piece.len() as u64;
         }
+    }
+
+    /// Brings the account of bytes in transit up to date.
+    fn account(&mut self, transit: &Transit) {
+        let held = if self.in_transit() {
+            self.held_bytes()
+        } else {
+            0
+        };
+        transit.held.fetch_add(held, Ordering::Relaxed);
+        transit.held.fetch_sub(self.accounted, Ordering::Relaxed);
+        self.accounted = held;
     }
 
     fn in_transit(&self) -> bool {
@@ -219,7 +300,7 @@ impl BodyWriter {
             let filling = self.body.filling.lock();
             if filling.is_abandoned() {
                 Some(Err(Abandoned))
-            } else if filling.in_transit() && filling.held_bytes() > self.body.window {
+            } else if filling.in_transit() && filling.held_bytes() > self.body.transit.window {
                 None
             } else {
                 Some(Ok(()))
@@ -237,10 +318,15 @@ impl BodyWriter {
             filling.growth = Growth::Transit;
         }
         // A kept piece is copied so that it does not hold a whole read buffer for a few bytes.
-        let piece = if filling.in_transit() { piece } else { Bytes::copy_from_slice(&piece) };
+        let piece = if filling.in_transit() {
+            piece
+        } else {
+            Bytes::copy_from_slice(&piece)
+        };
         filling.pieces.push_back(piece);
         if filling.in_transit() {
             filling.trim();
+            filling.account(&self.body.transit);
         }
         drop(filling);
         self.body.grown.notify_waiters();
@@ -248,7 +334,10 @@ impl BodyWriter {
 
     /// Resolves when nobody can read the body any more; never for a body that is kept.
     pub async fn abandoned(&self) {
-        wait_on(&self.body.drained, || self.body.filling.lock().is_abandoned().then_some(())).await;
+        wait_on(&self.body.drained, || {
+            self.body.filling.lock().is_abandoned().then_some(())
+        })
+        .await;
     }
 
     /// Whether the body has passed its limit, or never was to be kept.
@@ -263,13 +352,23 @@ impl BodyWriter {
         if !filling.in_transit() {
             let pieces = if filling.pieces.len() > 1 && filling.bytes <= ONE_PIECE_BYTES {
                 let mut joined = BytesMut::with_capacity(filling.bytes as usize);
-                filling.pieces.iter().for_each(|piece| joined.extend_from_slice(piece));
+                filling
+                    .pieces
+                    .iter()
+                    .for_each(|piece| joined.extend_from_slice(piece));
                 Box::from([joined.freeze()])
             } else {
                 filling.pieces.iter().cloned().collect()
             };
-            let complete = Complete { pieces, bytes: filling.bytes, trailers: trailers.clone() };
-            self.body.complete.set(complete).expect("only the writer ends a body, and once");
+            let complete = Complete {
+                pieces,
+                bytes: filling.bytes,
+                trailers: trailers.clone(),
+            };
+            self.body
+                .complete
+                .set(complete)
+                .expect("only the writer ends a body, and once");
             // Readers in the middle keep their place by piece, so the pieces they count stay until they
             // have read them; the complete form serves those who start now.
             if filling.readers.iter().all(Option::is_none) {
@@ -307,7 +406,11 @@ impl BodyReader {
     /// [`BodyFailed`] when the fetch ended early.
     pub async fn next(&mut self) -> Result<Option<Bytes>, BodyFailed> {
         let Some(slot) = self.slot else {
-            let complete = self.body.complete.get().expect("an unregistered reader reads a complete body");
+            let complete = self
+                .body
+                .complete
+                .get()
+                .expect("an unregistered reader reads a complete body");
             let piece = complete.pieces.get(self.next).cloned();
             self.next += usize::from(piece.is_some());
             return Ok(piece);
@@ -320,6 +423,7 @@ impl BodyReader {
                 let in_transit = filling.in_transit();
                 if in_transit {
                     filling.trim();
+                    filling.account(&self.body.transit);
                 }
                 return Some(Ok((Some(piece), in_transit)));
             }
@@ -359,6 +463,7 @@ impl Drop for BodyReader {
                 filling.pieces = VecDeque::new();
             } else if filling.in_transit() {
                 filling.trim();
+                filling.account(&self.body.transit);
             }
             drop(filling);
             self.body.drained.notify_one();

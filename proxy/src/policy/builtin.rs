@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use super::{
-    Deliver, Delivery, Fetch, Hit, Invalidation, Miss, OnError, Policy, Purpose, Received, Recv, Request,
-    Softness, Source, Storage, Synth,
+    Deliver, Delivery, Fetch, Hit, Invalidation, Miss, OnError, Policy, Purpose, Received, Recv,
+    Request, Softness, Source, Storage, Synth,
 };
 use crate::acl::{Acl, Peer};
 use crate::backend::BackendError;
@@ -17,9 +17,9 @@ use crate::rules::cache_control::{RequestDirectives, ResponseDirectives};
 use crate::rules::cache_status::{CacheStatus, Collapsed, ForwardReason, Stored};
 use crate::rules::conditional::{self, Precondition};
 use crate::rules::freshness::{self, Heuristics, Reuse, StoredTimes};
-use crate::rules::storability::{self, ClientDirectives, NotStored, StoreRules};
 use crate::rules::hop_by_hop;
 use crate::rules::key::{PrimaryKey, primary_key};
+use crate::rules::storability::{self, ClientDirectives, NotStored, StoreRules};
 use crate::time::Timestamp;
 
 /// What an operator may set about caching.
@@ -36,6 +36,9 @@ pub struct CacheSettings {
     pub store_rules: StoreRules,
     /// Response fields that replace Cache-Control, best first (RFC 9213).
     pub targeted_fields: Vec<String>,
+    /// The Host that the backend sees in place of the client's. It is then the same object whatever host a
+    /// client names.
+    pub host: Option<Box<str>>,
     /// Who may purge and ban; `None`: nobody.
     pub purge: Option<Acl>,
     pub marks: ResponseMarks,
@@ -64,7 +67,9 @@ impl Builtin {
     }
 
     fn invalidation(&self, request: &Request) -> Recv {
-        let Some(acl) = &self.settings.purge else { return Recv::Synth(Synth::new(405)) };
+        let Some(acl) = &self.settings.purge else {
+            return Recv::Synth(Synth::new(405));
+        };
         if !Peer::of(&request.connection.client).is_some_and(|client| acl.allows(client)) {
             return Recv::Synth(Synth::because(403, "Not allowed to purge"));
         }
@@ -86,7 +91,9 @@ impl Builtin {
         }
         match fields.get("Lacquer-Purge") {
             None => Recv::Purge(Invalidation::Url(Softness::Hard)),
-            Some(how) if how.eq_ignore_ascii_case(b"soft") => Recv::Purge(Invalidation::Url(Softness::Soft)),
+            Some(how) if how.eq_ignore_ascii_case(b"soft") => {
+                Recv::Purge(Invalidation::Url(Softness::Soft))
+            }
             Some(_) => Recv::Synth(Synth::because(400, "Lacquer-Purge takes soft")),
         }
     }
@@ -97,16 +104,28 @@ impl Builtin {
 
     /// Whether the stored answer may stand in for the backend's failure (RFC 5861 §4).
     fn may_serve_on_error(&self, fetch: &Fetch, now: Timestamp) -> bool {
-        let Some(stale) = &fetch.stale else { return false };
+        let Some(stale) = &fetch.stale else {
+            return false;
+        };
         let client = RequestDirectives::of(&fetch.request.fields);
         let client = self.honors_client().then_some(&client);
         let window = self.settings.stale_if_error;
-        freshness::may_serve_on_error(&stale.stored_times(), &stale.directives, client, now, window)
+        freshness::may_serve_on_error(
+            &stale.stored_times(),
+            &stale.directives,
+            client,
+            now,
+            window,
+        )
     }
 }
 
 impl Policy for Builtin {
     fn recv(&self, request: &mut Request) -> Recv {
+        if let Some(host) = &self.settings.host {
+            request.head.authority = host.to_string();
+            request.head.fields.set("Host", host.as_bytes());
+        }
         let head = &request.head;
         match head.method {
             Method::Purge | Method::Ban => return self.invalidation(request),
@@ -138,7 +157,13 @@ impl Policy for Builtin {
         }
         let directives = self.honors_client().then_some(&request.directives);
         let times = object.stored_times();
-        match freshness::reuse(&times, &object.directives, directives, now, self.settings.grace) {
+        match freshness::reuse(
+            &times,
+            &object.directives,
+            directives,
+            now,
+            self.settings.grace,
+        ) {
             Reuse::Fresh | Reuse::StaleByRequest => Hit::Deliver,
             Reuse::StaleWhileRevalidate => Hit::DeliverAndRefresh,
             Reuse::MustRevalidate(_) => Hit::Miss,
@@ -168,7 +193,10 @@ impl Policy for Builtin {
         let age = object.age(now);
         match delivery.source {
             Source::Hit | Source::StaleHit | Source::StaleOnError | Source::Revalidated => {
-                head.fields.set("Age", itoa::Buffer::new().format(age.as_secs().min(AGE_MAX)));
+                head.fields.set(
+                    "Age",
+                    itoa::Buffer::new().format(age.as_secs().min(AGE_MAX)),
+                );
             }
             Source::Miss | Source::Stale | Source::Pass | Source::Synth => {}
         }
@@ -176,15 +204,28 @@ impl Policy for Builtin {
             hop_by_hop::append_via(&mut head.fields, head.version, &marks.via);
         }
         if !marks.cache_status.is_empty() {
-            cache_status(request, object, delivery, now).append_to(&mut head.fields, &marks.cache_status);
+            cache_status(request, object, delivery, now)
+                .append_to(&mut head.fields, &marks.cache_status);
         }
         if marks.x_cache {
-            let hit = matches!(delivery.source, Source::Hit | Source::StaleHit | Source::StaleOnError);
-            head.fields.set("X-Cache", if hit || delivery.collapsed { "HIT" } else { "MISS" });
+            let hit = matches!(
+                delivery.source,
+                Source::Hit | Source::StaleHit | Source::StaleOnError
+            );
+            head.fields.set(
+                "X-Cache",
+                if hit || delivery.collapsed {
+                    "HIT"
+                } else {
+                    "MISS"
+                },
+            );
         }
         if marks.x_varnish {
             let value = match delivery.source {
-                Source::Hit | Source::StaleHit | Source::StaleOnError => format!("{} {}", request.xid, object.xid),
+                Source::Hit | Source::StaleHit | Source::StaleOnError => {
+                    format!("{} {}", request.xid, object.xid)
+                }
                 _ => request.xid.to_string(),
             };
             head.fields.set("X-Varnish", value);
@@ -192,12 +233,25 @@ impl Policy for Builtin {
         Deliver::Deliver
     }
 
-    fn synth(&self, synth: &Synth, request: &RequestHead, xid: u64, head: &mut ResponseHead, body: &mut Vec<u8>) {
-        let reason = if synth.reason.is_empty() { reason_phrase(synth.status) } else { &synth.reason };
+    fn synth(
+        &self,
+        synth: &Synth,
+        request: &RequestHead,
+        xid: u64,
+        head: &mut ResponseHead,
+        body: &mut Vec<u8>,
+    ) {
+        let reason = if synth.reason.is_empty() {
+            reason_phrase(synth.status)
+        } else {
+            &synth.reason
+        };
         head.fields.set("Content-Type", "text/plain; charset=utf-8");
         head.fields.set("Cache-Control", "no-store");
         match synth.status {
-            405 => head.fields.set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+            405 => head
+                .fields
+                .set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
             503 => head.fields.set("Retry-After", RETRY_AFTER_SECONDS),
             _ => {}
         }
@@ -218,22 +272,33 @@ impl Policy for Builtin {
     }
 
     fn backend_response(&self, fetch: &Fetch, received: &Received<'_>) -> Storage {
-        let Received { head, directives, at } = received;
+        let Received {
+            head,
+            directives,
+            at,
+        } = received;
         if is_server_failure(head.status) && self.may_serve_on_error(fetch, *at) {
             return Storage::Stale;
         }
         if fetch.purpose == Purpose::Pass {
             return Storage::Private { because: None };
         }
-        if let Err(because) = storability::may_store(&fetch.request, head, directives, &self.settings.store_rules) {
+        if let Err(because) =
+            storability::may_store(&fetch.request, head, directives, &self.settings.store_rules)
+        {
             return match because {
                 // What this request brought with it; the next may bring none of it.
                 NotStored::Method
                 | NotStored::RequestContent
                 | NotStored::RequestNoStore
                 | NotStored::Condition
-                | NotStored::Authorization => Storage::Private { because: Some(because) },
-                _ => Storage::HitForMiss { mark: self.settings.hit_for_miss, because },
+                | NotStored::Authorization => Storage::Private {
+                    because: Some(because),
+                },
+                _ => Storage::HitForMiss {
+                    mark: self.settings.hit_for_miss,
+                    because,
+                },
             };
         }
         let times = StoredTimes::of(head, directives, fetch.sent, *at, &self.settings.heuristics);
@@ -242,9 +307,15 @@ impl Policy for Builtin {
             Some(window) => window,
             None => self.settings.grace,
         };
-        let keep = if !conditional::validators(head).is_empty() { self.settings.keep } else { Duration::ZERO };
+        let keep = if !conditional::validators(head).is_empty() {
+            self.settings.keep
+        } else {
+            Duration::ZERO
+        };
         // Within keep the object may also stand in for a failing backend.
-        let on_error = directives.stale_if_error.unwrap_or(self.settings.stale_if_error);
+        let on_error = directives
+            .stale_if_error
+            .unwrap_or(self.settings.stale_if_error);
         Storage::Store(Times {
             born: *at - times.initial_age,
             ttl: times.lifetime.duration,

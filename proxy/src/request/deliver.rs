@@ -45,12 +45,18 @@ impl Machine<'_> {
         let now = Timestamp::now();
         let mut head = own_head.map_or_else(|| object.head.clone(), |head| *head);
         self.record.answered(self.front, &delivery);
-        match self.policy.deliver(&mut self.request, &object, &delivery, &mut head, now) {
+        match self
+            .policy
+            .deliver(&mut self.request, &object, &delivery, &mut head, now)
+        {
             Deliver::Deliver => {}
             Deliver::Synth(synth) => return Ok(Delivered::Instead(State::Synth(synth))),
             Deliver::Restart => return Ok(Delivered::Instead(State::Restart)),
         }
-        let length = object.body.complete_bytes().or_else(|| declared_length(&object.head));
+        let length = object
+            .body
+            .complete_bytes()
+            .or_else(|| declared_length(&object.head));
         let part = match delivery.source {
             Source::Pass | Source::Synth => Part::Whole,
             _ => self.select(&mut head, &object, length),
@@ -99,7 +105,8 @@ impl Machine<'_> {
             }
             Precondition::Proceed => {}
         }
-        let ranges = range::requested_range(request, head, length, self.front.settings().ranges_max);
+        let ranges =
+            range::requested_range(request, head, length, self.front.settings().ranges_max);
         match (ranges, length) {
             (RangeRequest::Single(range), Some(length)) => {
                 set_status(head, 206);
@@ -140,21 +147,36 @@ impl Machine<'_> {
                     }
                 }
             };
-            let Some(piece) = piece.map_err(|_| ClientError::ReplyMismatch)? else { break };
+            let Some(piece) = piece.map_err(|_| ClientError::ReplyMismatch)? else {
+                break;
+            };
             let start = position;
             position += piece.len() as u64;
             if let Some(piece) = cut(&piece, start, &range) {
                 self.exchange.send_body(piece).await?;
             }
         }
-        let trailers = if range.end == u64::MAX { reader.trailers() } else { None };
+        let trailers = if range.end == u64::MAX {
+            reader.trailers()
+        } else {
+            None
+        };
         self.exchange.finish(trailers.as_ref()).await
     }
 
-    async fn send_parts(&mut self, object: &Object, multipart: &Multipart) -> Result<(), ClientError> {
-        let pieces = object.body.pieces().expect("several ranges are served from complete bodies only");
+    async fn send_parts(
+        &mut self,
+        object: &Object,
+        multipart: &Multipart,
+    ) -> Result<(), ClientError> {
+        let pieces = object
+            .body
+            .pieces()
+            .expect("several ranges are served from complete bodies only");
         for (index, range) in multipart.parts().iter().enumerate() {
-            self.exchange.send_body(multipart.part_head(index).into()).await?;
+            self.exchange
+                .send_body(multipart.part_head(index).into())
+                .await?;
             let mut position = 0;
             for piece in pieces {
                 if let Some(part) = cut(piece, position, range) {
@@ -193,7 +215,11 @@ mod tests {
     fn pieces_are_cut_to_the_range() {
         let check = |start, range: Range<u64>, expected: Option<&'static str>| {
             let piece = Bytes::from_static(b"0123456789");
-            assert_eq!(cut(&piece, start, &range).as_deref(), expected.map(str::as_bytes), "{start} {range:?}");
+            assert_eq!(
+                cut(&piece, start, &range).as_deref(),
+                expected.map(str::as_bytes),
+                "{start} {range:?}"
+            );
         };
         check(0, 0..u64::MAX, Some("0123456789"));
         check(0, 2..4, Some("23"));

@@ -5,8 +5,14 @@ use crate::http::{Fields, RequestHead};
 
 /// Fields that make an answer fit one client's copy or one client's wish. A shared fetch goes without:
 /// the cache answers them itself, from what it stores.
-pub(super) const CONDITIONS: [&str; 6] =
-    ["If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range", "Range"];
+pub(super) const CONDITIONS: [&str; 6] = [
+    "If-Match",
+    "If-None-Match",
+    "If-Modified-Since",
+    "If-Unmodified-Since",
+    "If-Range",
+    "Range",
+];
 
 /// Fields by which a client could make a backend answer for another host, path or method than the one the
 /// object is stored under. Frameworks read them although they are in no cache key.
@@ -25,7 +31,10 @@ const REWRITES: [&str; 9] = [
 /// Takes out what must not reach a backend in a fetch whose answer others may get.
 pub(super) fn make_shareable(fields: &mut Fields) {
     fields.retain(|field| {
-        !CONDITIONS.iter().chain(&REWRITES).any(|name| name.eq_ignore_ascii_case(field.name))
+        !CONDITIONS
+            .iter()
+            .chain(&REWRITES)
+            .any(|name| name.eq_ignore_ascii_case(field.name))
     });
 }
 
@@ -63,6 +72,9 @@ mod tests {
         .into_iter()
         .collect();
         make_shareable(&mut fields);
-        assert_eq!(fields.iter().map(|field| field.name).collect::<Vec<_>>(), ["Host", "Accept"]);
+        assert_eq!(
+            fields.iter().map(|field| field.name).collect::<Vec<_>>(),
+            ["Host", "Accept"]
+        );
     }
 }

@@ -19,15 +19,35 @@ impl Machine<'_> {
         self.record.status = response.head.status;
         metrics.count(Counter::Pipes);
         metrics.add(Counter::PipeHeadBytes, self.exchange.traffic().request_head);
-        let head_sent = self.exchange.send_head(&response.head, SendBody::Empty).await;
-        self.record.end(self.front, &self.request, &self.exchange, head_sent.as_ref().err());
+        let head_sent = self
+            .exchange
+            .send_head(&response.head, SendBody::Empty)
+            .await;
+        self.record.end(
+            self.front,
+            &self.request,
+            &self.exchange,
+            head_sent.as_ref().err(),
+        );
         let upgraded = match head_sent {
-            Ok(()) => self.exchange.into_upgraded().await.ok().zip(response.into_upgraded()),
+            Ok(()) => self
+                .exchange
+                .into_upgraded()
+                .await
+                .ok()
+                .zip(response.into_upgraded()),
             Err(_) => None,
         };
         if let Some(((mut client, from_client), mut backend)) = upgraded {
             let idle = self.front.settings().pipe_idle;
-            let moved = join(&mut client, &from_client, &mut backend.stream, &backend.buffered, idle).await;
+            let moved = join(
+                &mut client,
+                &from_client,
+                &mut backend.stream,
+                &backend.buffered,
+                idle,
+            )
+            .await;
             metrics.add(Counter::PipeBytesIn, moved.up);
             metrics.add(Counter::PipeBytesOut, moved.down);
             backend.count(moved.up, moved.down);
@@ -46,7 +66,13 @@ struct Moved {
 
 /// Moves bytes both ways until both sides have ended, one fails, or neither sends anything for `idle`.
 /// What was read from either side before goes first.
-async fn join<C, B>(client: C, from_client: &[u8], backend: B, from_backend: &[u8], idle: Duration) -> Moved
+async fn join<C, B>(
+    client: C,
+    from_client: &[u8],
+    backend: B,
+    from_backend: &[u8],
+    idle: Duration,
+) -> Moved
 where
     C: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
@@ -58,8 +84,20 @@ where
     {
         let both = async {
             tokio::try_join!(
-                copy(from_client, &mut client_reads, &mut backend_writes, &last, &up),
-                copy(from_backend, &mut backend_reads, &mut client_writes, &last, &down),
+                copy(
+                    from_client,
+                    &mut client_reads,
+                    &mut backend_writes,
+                    &last,
+                    &up
+                ),
+                copy(
+                    from_backend,
+                    &mut backend_reads,
+                    &mut client_writes,
+                    &last,
+                    &down
+                ),
             )
         };
         let quiet = async {
@@ -76,7 +114,10 @@ where
             () = quiet => {}
         }
     }
-    Moved { up: up.into_inner(), down: down.into_inner() }
+    Moved {
+        up: up.into_inner(),
+        down: down.into_inner(),
+    }
 }
 
 async fn copy(
@@ -117,9 +158,15 @@ mod tests {
         browser.write_all(b"llo").await.expect("open");
         browser.shutdown().await.expect("open");
         let mut heard = String::new();
-        server.read_to_string(&mut heard).await.expect("half closed");
+        server
+            .read_to_string(&mut heard)
+            .await
+            .expect("half closed");
         assert_eq!(heard, "hello");
-        server.write_all(b"there").await.expect("the other direction is still open");
+        server
+            .write_all(b"there")
+            .await
+            .expect("the other direction is still open");
         drop(server);
         heard.clear();
         browser.read_to_string(&mut heard).await.expect("closed");

@@ -27,7 +27,15 @@ pub(super) struct Record {
 
 impl Record {
     pub(super) fn begin(started: Timestamp) -> Record {
-        Record { upload: Upload::default(), flights: 0, status: 0, beside: false, outcome: None, started, delivery: None }
+        Record {
+            upload: Upload::default(),
+            flights: 0,
+            status: 0,
+            beside: false,
+            outcome: None,
+            started,
+            delivery: None,
+        }
     }
 
     /// An answer goes out.
@@ -67,7 +75,11 @@ impl Record {
         metrics.add(Counter::ResponseHeadBytes, traffic.response_head);
         metrics.add(Counter::ResponseBodyBytes, traffic.response_body);
         if let Some(error) = error {
-            tracing::debug!(xid = request.xid, error = error as &dyn std::error::Error, "exchange broken off");
+            tracing::debug!(
+                xid = request.xid,
+                error = error as &dyn std::error::Error,
+                "exchange broken off"
+            );
         }
         let log = front.access_log();
         if !log.is_on() {
@@ -75,7 +87,9 @@ impl Record {
         }
         let head = &request.head;
         let delivery = self.delivery.as_ref();
-        let not_stored = delivery.and_then(|delivery| delivery.not_stored).map(|because| because.to_string());
+        let not_stored = delivery
+            .and_then(|delivery| delivery.not_stored)
+            .map(|because| because.to_string());
         log.record(&access_log::Record {
             time: self.started,
             client: Peer::of(&request.connection.client).unwrap_or(Peer::Unix),
@@ -88,7 +102,9 @@ impl Record {
             duration,
             outcome,
             cache_detail: not_stored.as_deref().unwrap_or(""),
-            backend: delivery.and_then(|delivery| delivery.backend.as_deref()).unwrap_or(""),
+            backend: delivery
+                .and_then(|delivery| delivery.backend.as_deref())
+                .unwrap_or(""),
             referer: head.fields.get("Referer").unwrap_or_default(),
             user_agent: head.fields.get("User-Agent").unwrap_or_default(),
             xid: request.xid,
@@ -102,7 +118,9 @@ impl Record {
         match self.delivery.as_ref().map(|delivery| delivery.source) {
             Some(Source::Hit) => Outcome::Hit,
             Some(Source::StaleHit | Source::StaleOnError) => Outcome::Stale,
-            Some(Source::Miss | Source::Stale | Source::Revalidated) if self.beside => Outcome::HitForMiss,
+            Some(Source::Miss | Source::Stale | Source::Revalidated) if self.beside => {
+                Outcome::HitForMiss
+            }
             Some(Source::Miss | Source::Stale | Source::Revalidated) => Outcome::Miss,
             Some(Source::Pass) => Outcome::Pass,
             Some(Source::Synth) | None => Outcome::Synth,

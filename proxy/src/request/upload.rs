@@ -72,7 +72,10 @@ enum Moved {
     Last,
 }
 
-async fn move_piece(sender: &mpsc::Sender<BodyPiece>, exchange: &mut Exchange) -> Result<Moved, ClientError> {
+async fn move_piece(
+    sender: &mpsc::Sender<BodyPiece>,
+    exchange: &mut Exchange,
+) -> Result<Moved, ClientError> {
     let Ok(permit) = sender.reserve().await else {
         // The backend has answered without wanting the rest.
         return Ok(Moved::Last);

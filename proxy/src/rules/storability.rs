@@ -73,6 +73,8 @@ pub enum NotStored {
     SetCookie,
     /// Neither freshness nor a status that may be cached without (RFC 9111 §3).
     NoFreshness,
+    /// Larger than the largest object that the cache keeps.
+    TooLarge,
     /// Neither freshness nor a validator: it could never be used again.
     NoValidator,
 }
@@ -93,6 +95,7 @@ impl fmt::Display for NotStored {
             NotStored::VaryStar => "vary-star",
             NotStored::SetCookie => "set-cookie",
             NotStored::NoFreshness => "no-freshness",
+            NotStored::TooLarge => "too-large",
             NotStored::NoValidator => "no-validator",
         })
     }

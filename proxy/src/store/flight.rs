@@ -77,8 +77,20 @@ impl Lead {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let landing = watch::Sender::new(None);
-        let flight = Flight { id, seat: Seat(landing.subscribe()) };
-        (Lead { store, key, id, fence, landing }, flight)
+        let flight = Flight {
+            id,
+            seat: Seat(landing.subscribe()),
+        };
+        (
+            Lead {
+                store,
+                key,
+                id,
+                fence,
+                landing,
+            },
+            flight,
+        )
     }
 
     pub fn key(&self) -> &Key {
@@ -100,7 +112,11 @@ impl Lead {
     fn leave(&self) {
         let mut shard = self.store.shard(&self.key.0);
         // An invalidation may have removed this flight, and another may fly under the same key by now.
-        if shard.flights.get(&self.key).is_some_and(|flight| flight.id == self.id) {
+        if shard
+            .flights
+            .get(&self.key)
+            .is_some_and(|flight| flight.id == self.id)
+        {
             shard.flights.remove(&self.key);
         }
     }

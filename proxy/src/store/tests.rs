@@ -16,7 +16,7 @@ const SMALL: StoreSettings = StoreSettings {
 };
 
 fn store(settings: StoreSettings) -> Arc<Store> {
-    Arc::new(Store::new(settings))
+    Arc::new(Store::new(settings, Arc::new(Metrics::new())))
 }
 
 fn fields(pairs: &[(&str, &str)]) -> Fields {
@@ -69,7 +69,11 @@ fn variants_are_kept_side_by_side_and_the_oldest_leaves_first() {
         let request = fields(&[("Accept-Language", language)]);
         let born = NOW + Duration::from_millis(age as u64);
         let body: &'static [u8] = language.as_bytes();
-        insert(&store, b"k", &answer(body, "Accept-Language", &request, born));
+        insert(
+            &store,
+            b"k",
+            &answer(body, "Accept-Language", &request, born),
+        );
     }
     let check = |language: &str, expected: Option<&'static str>| {
         let request = fields(&[("Accept-Language", language)]);
@@ -82,7 +86,7 @@ fn variants_are_kept_side_by_side_and_the_oldest_leaves_first() {
     check("en", Some("en"));
     check("it", Some("it"));
     check("es", None);
-    assert_eq!(store.counters().objects.load(Ordering::Relaxed), 3);
+    assert_eq!(store.objects(), 3);
 }
 
 #[test]
@@ -96,7 +100,10 @@ fn newest_of_two_matching_answers_is_found() {
         &answer(b"new", "Accept", &request, NOW + Duration::from_millis(1)),
     );
     assert_eq!(found(&store, b"k", &request).as_deref(), Some(&b"new"[..]));
-    assert_eq!(found(&store, b"k", &Fields::new()).as_deref(), Some(&b"old"[..]));
+    assert_eq!(
+        found(&store, b"k", &Fields::new()).as_deref(),
+        Some(&b"old"[..])
+    );
 }
 
 #[test]
@@ -107,11 +114,17 @@ fn fill_that_began_before_an_invalidation_is_not_stored() {
     insert(&store, b"k", &plain(b"old"));
     assert_eq!(store.invalidate(&key, Removal::Hard), 1);
     assert!(store.get(&key, &Fields::new()).is_none());
-    assert_eq!(store.insert(&key, plain(b"stale"), before, NOW), Stored::Fenced);
+    assert_eq!(
+        store.insert(&key, plain(b"stale"), before, NOW),
+        Stored::Fenced
+    );
     assert!(store.get(&key, &Fields::new()).is_none());
     let after = store.fence(&key);
     assert_eq!(store.insert(&key, plain(b"new"), after, NOW), Stored::Yes);
-    assert_eq!(found(&store, b"k", &Fields::new()).as_deref(), Some(&b"new"[..]));
+    assert_eq!(
+        found(&store, b"k", &Fields::new()).as_deref(),
+        Some(&b"new"[..])
+    );
 }
 
 #[test]
@@ -141,9 +154,14 @@ async fn one_leads_and_the_others_follow_until_it_lands() {
     assert_eq!(stored, Stored::Yes);
     assert!(matches!(store.board(b"k", &none, None), Boarding::Changed));
     lead.land(Landing::Shared(Arc::clone(&object), Source::Miss));
-    assert!(matches!(seat.landing().await, Landing::Shared(landed, _) if Arc::ptr_eq(&landed, &object)));
+    assert!(
+        matches!(seat.landing().await, Landing::Shared(landed, _) if Arc::ptr_eq(&landed, &object))
+    );
     // Whoever has seen the object and cannot use it begins a new flight.
-    assert!(matches!(store.board(b"k", &none, Some(&object)), Boarding::Lead(..)));
+    assert!(matches!(
+        store.board(b"k", &none, Some(&object)),
+        Boarding::Lead(..)
+    ));
 }
 
 #[tokio::test]
@@ -159,7 +177,10 @@ async fn invalidation_lets_nobody_join_a_flight_that_began_before_it() {
     };
     old.land(Landing::Unshared);
     // The old flight's landing leaves the new one in the table.
-    assert!(matches!(store.board(b"k", &none, None), Boarding::Follow(_)));
+    assert!(matches!(
+        store.board(b"k", &none, None),
+        Boarding::Follow(_)
+    ));
     drop(new);
     assert!(matches!(store.board(b"k", &none, None), Boarding::Lead(..)));
 }
@@ -201,11 +222,14 @@ fn weight_stays_within_the_bound_and_evictions_are_counted() {
         insert(&store, &number.to_le_bytes(), &plain(body));
     }
     store.run_pending_tasks();
-    assert!(store.weight_bytes() <= SMALL.memory_bytes, "{}", store.weight_bytes());
-    let counters = store.counters();
-    let evicted = counters.evicted.load(Ordering::Relaxed);
+    assert!(
+        store.weight_bytes() <= SMALL.memory_bytes,
+        "{}",
+        store.weight_bytes()
+    );
+    let evicted = store.metrics.get(Counter::ObjectsEvicted);
     assert!(evicted > 2000, "{evicted}");
-    assert_eq!(counters.objects.load(Ordering::Relaxed) + evicted, 4000);
+    assert_eq!(store.objects() + evicted, 4000);
 }
 
 #[test]
@@ -235,7 +259,11 @@ fn random_operations_agree_with_a_plain_map() {
             2..5 => {
                 let body = BODIES[rand::random_range(0..BODIES.len())];
                 let born = NOW + Duration::from_nanos(step);
-                insert(&store, &[key], &answer(body, "Accept-Language", &request, born));
+                insert(
+                    &store,
+                    &[key],
+                    &answer(body, "Accept-Language", &request, born),
+                );
                 model.insert((key, language), body);
             }
             _ => {
@@ -244,5 +272,5 @@ fn random_operations_agree_with_a_plain_map() {
             }
         }
     }
-    assert_eq!(store.counters().objects.load(Ordering::Relaxed), model.len() as u64);
+    assert_eq!(store.objects(), model.len() as u64);
 }

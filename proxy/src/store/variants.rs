@@ -48,7 +48,12 @@ impl Variants {
     /// With `object` in place of the one it succeeds; past `variants_max` without the oldest; without
     /// dead ones. Gives also how many dead ones were left out.
     #[must_use]
-    pub fn with(mut self, object: Arc<Object>, variants_max: usize, now: Timestamp) -> (Variants, usize) {
+    pub fn with(
+        mut self,
+        object: Arc<Object>,
+        variants_max: usize,
+        now: Timestamp,
+    ) -> (Variants, usize) {
         match &object.variant {
             None => self.plain = Some(object),
             Some((spec, key)) => {
@@ -70,7 +75,10 @@ impl Variants {
         self.retain(|object| !object.is_dead(now));
         let dead = before - self.len();
         while self.len() > variants_max.max(1) {
-            let oldest = self.iter().min_by_key(|object| object.times().born).map(Arc::clone);
+            let oldest = self
+                .iter()
+                .min_by_key(|object| object.times().born)
+                .map(Arc::clone);
             self = self.without(&oldest.expect("more than one variant is left"));
         }
         (self, dead)
@@ -85,7 +93,10 @@ impl Variants {
 
     pub fn contains(&self, object: &Arc<Object>) -> bool {
         match &object.variant {
-            None => self.plain.as_ref().is_some_and(|plain| Arc::ptr_eq(plain, object)),
+            None => self
+                .plain
+                .as_ref()
+                .is_some_and(|plain| Arc::ptr_eq(plain, object)),
             Some((spec, key)) => self
                 .groups
                 .iter()
@@ -96,11 +107,18 @@ impl Variants {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Object>> {
-        self.plain.iter().chain(self.groups.iter().flat_map(|group| group.objects.values()))
+        self.plain
+            .iter()
+            .chain(self.groups.iter().flat_map(|group| group.objects.values()))
     }
 
     pub fn len(&self) -> usize {
-        usize::from(self.plain.is_some()) + self.groups.iter().map(|group| group.objects.len()).sum::<usize>()
+        usize::from(self.plain.is_some())
+            + self
+                .groups
+                .iter()
+                .map(|group| group.objects.len())
+                .sum::<usize>()
     }
 
     pub fn is_empty(&self) -> bool {

@@ -8,10 +8,10 @@ use super::super::date::http_date;
 use super::super::error::ClientError;
 use super::super::exchange::{SendBody, StoredHead};
 use super::{Ending, Http1};
-use crate::http::{Fields, Method, ResponseHead, Version};
+use crate::http::{Field, Fields, Method, ResponseHead, Version};
 use crate::http1::{
     CHUNK_END, Expectation, SentFraming, write_chosen_fields, write_chunk_head, write_field,
-    write_fields, write_last_chunk, write_response_head, write_status_line,
+    write_fields, write_last_chunk, write_status_line,
 };
 
 /// Replies to pipelined requests are gathered up to this size.
@@ -55,7 +55,9 @@ impl Http1 {
         self.make_room().await?;
         let out = self.wire.output.head();
         let before = out.len();
-        write_response_head(out, head, SentFraming::Nothing);
+        write_status_line(out, head);
+        write_chosen_fields(out, fields_for_client(head), SentFraming::Nothing);
+        out.extend_from_slice(b"\r\n");
         self.traffic.response_head += (out.len() - before) as u64;
         self.flush().await
     }
@@ -73,9 +75,7 @@ impl Http1 {
         if head.status == 101 {
             write_fields(out, &head.fields, framing);
         } else {
-            let fields = head.fields.iter();
-            let fields = fields.filter(|field| !is_of_this_hop(field.name));
-            write_chosen_fields(out, fields, framing);
+            write_chosen_fields(out, fields_for_client(head), framing);
         }
         if !head.fields.contains("date") {
             write_field(out, "Date", &http_date());
@@ -256,7 +256,12 @@ impl Http1 {
     }
 }
 
-/// Fields that the connection writes itself.
+/// All but the fields that the connection writes itself.
+fn fields_for_client(head: &ResponseHead) -> impl Iterator<Item = Field<'_>> {
+    let fields = head.fields.iter();
+    fields.filter(|field| !is_of_this_hop(field.name))
+}
+
 fn is_of_this_hop(name: &str) -> bool {
     match name.len() {
         10 => name.eq_ignore_ascii_case("connection") || name.eq_ignore_ascii_case("keep-alive"),

@@ -1,5 +1,6 @@
 //! The request side of an HTTP/1 exchange: body, trailers, and the client's departure.
 
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -24,7 +25,7 @@ impl Http1 {
         &mut self.request.head
     }
 
-    pub(in super::super) fn info(&self) -> &ConnectionInfo {
+    pub(in super::super) fn info(&self) -> &Arc<ConnectionInfo> {
         &self.info
     }
 

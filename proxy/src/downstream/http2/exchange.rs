@@ -112,7 +112,7 @@ impl Http2 {
         &mut self.head
     }
 
-    pub(in super::super) fn info(&self) -> &ConnectionInfo {
+    pub(in super::super) fn info(&self) -> &Arc<ConnectionInfo> {
         &self.info
     }
 

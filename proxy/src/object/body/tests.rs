@@ -20,11 +20,17 @@ async fn read_all(mut reader: BodyReader) -> Result<usize, BodyFailed> {
 
 #[tokio::test]
 async fn first_bytes_are_read_before_the_last_are_written() {
-    let mut writer = Body::new(Growth::Kept { bytes_max: 100 }, 10);
+    let mut writer = Body::new(Growth::Kept { bytes_max: 100 }, &Transit::new(10));
     let mut early = writer.body().reader().expect("nothing is dropped yet");
     writer.push(piece(3)).await.expect("kept");
-    assert_eq!(early.next().await.expect("growing").map(|p| p.len()), Some(3));
-    assert!(timeout(SOON, early.next()).await.is_err(), "there is nothing to read yet");
+    assert_eq!(
+        early.next().await.expect("growing").map(|p| p.len()),
+        Some(3)
+    );
+    assert!(
+        timeout(SOON, early.next()).await.is_err(),
+        "there is nothing to read yet"
+    );
 
     let late = tokio::spawn(read_all(writer.body().reader().expect("kept")));
     writer.push(piece(4)).await.expect("kept");
@@ -33,32 +39,53 @@ async fn first_bytes_are_read_before_the_last_are_written() {
     assert_eq!(late.await.expect("no panic"), Ok(7));
     assert_eq!(read_all(early).await, Ok(4));
     assert_eq!(read_all(body.reader().expect("complete")).await, Ok(7));
-    assert_eq!(body.pieces().map(<[Bytes]>::len), Some(1), "small bodies end in one piece");
+    assert_eq!(
+        body.pieces().map(<[Bytes]>::len),
+        Some(1),
+        "small bodies end in one piece"
+    );
 }
 
 #[tokio::test]
 async fn writer_of_a_body_in_transit_waits_for_the_slowest_reader() {
-    let mut writer = Body::new(Growth::Transit, 10);
+    let transit = Transit::new(10);
+    let mut writer = Body::new(Growth::Transit, &transit);
     let mut fast = writer.body().reader().expect("new");
     let mut slow = writer.body().reader().expect("new");
     writer.push(piece(8)).await.expect("within the window");
-    assert!(timeout(SOON, writer.push(piece(8))).await.is_err(), "16 unread bytes pass the window of 10");
+    assert!(
+        timeout(SOON, writer.push(piece(8))).await.is_err(),
+        "16 unread bytes pass the window of 10"
+    );
     fast.next().await.expect("growing");
     fast.next().await.expect("growing");
-    assert!(writer.body().reader().is_some(), "the slow reader still holds the first piece");
+    assert!(
+        writer.body().reader().is_some(),
+        "the slow reader still holds the first piece"
+    );
     let weight = writer.body().weight();
+    assert_eq!(transit.held_bytes(), 16);
     slow.next().await.expect("growing");
-    assert!(writer.body().weight() < weight, "what all have read is dropped");
+    assert_eq!(transit.held_bytes(), 8);
+    assert!(
+        writer.body().weight() < weight,
+        "what all have read is dropped"
+    );
     assert!(writer.body().reader().is_none(), "the beginning is gone");
-    timeout(SOON, writer.push(piece(1))).await.expect("room again").expect("two readers");
+    timeout(SOON, writer.push(piece(1)))
+        .await
+        .expect("room again")
+        .expect("two readers");
     drop((fast, slow));
     assert_eq!(writer.push(piece(1)).await, Err(Abandoned));
-    timeout(SOON, writer.abandoned()).await.expect("no reader is left");
+    timeout(SOON, writer.abandoned())
+        .await
+        .expect("no reader is left");
 }
 
 #[tokio::test]
 async fn kept_body_past_its_limit_goes_on_in_transit_and_is_not_kept() {
-    let mut writer = Body::new(Growth::Kept { bytes_max: 10 }, 1000);
+    let mut writer = Body::new(Growth::Kept { bytes_max: 10 }, &Transit::new(1000));
     let reader = writer.body().reader().expect("new");
     let read = tokio::spawn(read_all(reader));
     for _ in 0..10 {
@@ -74,7 +101,7 @@ async fn kept_body_past_its_limit_goes_on_in_transit_and_is_not_kept() {
 
 #[tokio::test]
 async fn kept_body_fills_without_readers() {
-    let mut writer = Body::new(Growth::Kept { bytes_max: 100 }, 1);
+    let mut writer = Body::new(Growth::Kept { bytes_max: 100 }, &Transit::new(1));
     drop(writer.body().reader());
     writer.push(piece(50)).await.expect("kept");
     assert!(timeout(SOON, writer.abandoned()).await.is_err());
@@ -85,7 +112,7 @@ async fn kept_body_fills_without_readers() {
 
 #[tokio::test]
 async fn dropped_writer_fails_its_readers() {
-    let mut writer = Body::new(Growth::Kept { bytes_max: 100 }, 1);
+    let mut writer = Body::new(Growth::Kept { bytes_max: 100 }, &Transit::new(1));
     let mut reader = writer.body().reader().expect("new");
     writer.push(piece(5)).await.expect("kept");
     drop(writer);
@@ -97,7 +124,7 @@ async fn dropped_writer_fails_its_readers() {
 async fn trailers_come_after_the_last_piece() {
     let trailers: Fields = [("Digest", "x")].into_iter().collect();
     for growth in [Growth::Transit, Growth::Kept { bytes_max: 9 }] {
-        let mut writer = Body::new(growth, 100);
+        let mut writer = Body::new(growth, &Transit::new(100));
         let mut reader = writer.body().reader().expect("new");
         writer.push(piece(2)).await.expect("one reader");
         writer.finish(Some(trailers.clone()));
@@ -108,11 +135,14 @@ async fn trailers_come_after_the_last_piece() {
 
 #[test]
 fn small_pieces_do_not_hold_the_buffer_they_were_cut_from() {
-    let mut writer = Body::new(Growth::Kept { bytes_max: 1 << 20 }, 1);
+    let mut writer = Body::new(Growth::Kept { bytes_max: 1 << 20 }, &Transit::new(1));
     let buffer = piece(1 << 16);
     let body = Arc::clone(writer.body());
     writer.append(buffer.slice(..10));
     writer.finish(None);
-    assert!(buffer.try_into_mut().is_ok(), "the read buffer is free again");
+    assert!(
+        buffer.try_into_mut().is_ok(),
+        "the read buffer is free again"
+    );
     assert!(body.weight() < 1000);
 }

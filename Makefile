@@ -1,0 +1,40 @@
+# `make help` lists the targets.
+
+CARGO ?= cargo
+# Cargo.lock decides what is built; `make ... LOCKED=` lets it change.
+LOCKED ?= --locked
+
+.DEFAULT_GOAL := help
+.PHONY: help deps build run test lint
+
+help: ## What can be made here
+	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r target text; do \
+		printf '  make %-6s %s\n' "$$target" "$$text"; done
+
+deps: ## Install what is missing on Debian: PostgreSQL, a C compiler, cmake
+	@.ci/deps
+
+build: ## Build lacquer and lacquer-origin for use, into target/release
+	@.ci/deps build
+	$(CARGO) build $(LOCKED) --release --bins
+
+run: deps build ## Run PostgreSQL, the origin and the front door until Ctrl-C; data stay in ./data
+	@.ci/run-local
+
+test: deps ## Run all tests, with a real PostgreSQL
+	@$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install cargo-nextest --locked
+	$(CARGO) test $(LOCKED) --workspace --doc --quiet
+	$(CARGO) nextest run $(LOCKED) --workspace
+
+lint: ## Check format, clippy, documentation, licences and sources
+	@.ci/deps build
+	@$(CARGO) fmt --version >/dev/null 2>&1 || rustup component add rustfmt
+	@$(CARGO) clippy --version >/dev/null 2>&1 || rustup component add clippy
+	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install cargo-deny --locked --version '^0.20'
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(LOCKED) --workspace --no-deps --document-private-items
+	$(CARGO) deny $(LOCKED) check licenses bans sources
+	@if timeout 60 $(CARGO) deny fetch db >/dev/null 2>&1; then \
+		$(CARGO) deny $(LOCKED) check advisories; \
+	else echo 'advisories: not checked, their database cannot be reached from here'; fi

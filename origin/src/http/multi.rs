@@ -1,0 +1,223 @@
+//! Batches: many values of one bucket in one request.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
+
+use super::body::{self, Held, holding};
+use super::problem::Problem;
+use super::value::purge;
+use super::{App, conditions, fields};
+use crate::kv::{
+    BucketName, EntryData, Key, Outcome, Timestamp, Timestamps, Value, Write, WriteAction, WriteConditions,
+};
+
+/// Most items in one batch.
+const ITEMS_MAX: usize = 10_000;
+/// What the values of a batch are.
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// A value in a batch: text, or any bytes in base64.
+#[derive(Deserialize, Serialize)]
+#[serde(untagged)]
+enum Data {
+    Text(String),
+    Bytes { base64: String },
+}
+
+/// A key to read or delete. `created_at` is read by clients of old and has no meaning.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyItem {
+    key: String,
+    #[serde(default)]
+    modified_at: Option<String>,
+    #[serde(default, rename = "created_at")]
+    _created_at: IgnoredAny,
+}
+
+/// A key to delete may also be given alone.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum DeleteItem {
+    Key(String),
+    Item(KeyItem),
+}
+
+/// A value to write.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WriteItem {
+    key: String,
+    data: Data,
+    #[serde(default)]
+    modified_at: Option<String>,
+    #[serde(default, rename = "created_at")]
+    _created_at: IgnoredAny,
+}
+
+/// POST: an object of key to data. Keys that are not there, or are of another date than asked
+/// for, are left out.
+pub(super) async fn read(
+    app: &Arc<App>,
+    bucket: BucketName,
+    parts: &Parts,
+    body: Body,
+) -> Result<Response, Problem> {
+    let (items, _held) = parse::<KeyItem>(app, &parts.headers, body, StatusCode::BAD_REQUEST).await?;
+    let mut keys = Vec::with_capacity(items.len());
+    let mut dates = Vec::with_capacity(items.len());
+    for item in items {
+        keys.push(Key::new(item.key)?);
+        dates.push(date(item.modified_at.as_deref())?);
+    }
+    let entries = app.store.read_many(&bucket, &keys, app.settings.value_bytes_max).await?;
+    let bytes: u64 = entries.iter().map(|(_, entry)| entry.meta.data_bytes).sum();
+    let held = app.held.hold(bytes as usize).await?;
+    let mut found = Map::new();
+    for (position, entry) in entries {
+        let is_asked = dates[position].is_none_or(|date| date.second() == entry.meta.modified_at.second());
+        let EntryData::Here(data) = entry.data else {
+            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "A value grew while it was read.")
+                .with(header::RETRY_AFTER, HeaderValue::from_static("1")));
+        };
+        if is_asked {
+            found.insert(keys[position].as_str().to_owned(), to_json(&data));
+        }
+    }
+    Ok(json(&Json::Object(found), held))
+}
+
+fn to_json(data: &Bytes) -> Json {
+    match std::str::from_utf8(data) {
+        Ok(text) => Json::String(text.to_owned()),
+        Err(_) => serde_json::json!({ "base64": STANDARD.encode(data) }),
+    }
+}
+
+/// PUT: one transaction, and an object of key to `inserted`, `updated` or `rejected`.
+pub(super) async fn write(
+    app: &Arc<App>,
+    bucket: BucketName,
+    parts: &Parts,
+    body: Body,
+) -> Result<Response, Problem> {
+    app.store.admit(&bucket).await?;
+    let (items, held) = parse::<WriteItem>(app, &parts.headers, body, StatusCode::PAYLOAD_TOO_LARGE).await?;
+    let policy = app.store.policy(&bucket);
+    let expiry = fields::expiry(&parts.headers, policy.default_ttl_seconds)?;
+    let mut writes = Vec::with_capacity(items.len());
+    for item in items {
+        let date = date(item.modified_at.as_deref())?;
+        let data = match item.data {
+            Data::Text(text) => Bytes::from(text),
+            Data::Bytes { base64 } => STANDARD
+                .decode(base64)
+                .map_err(|_| Problem::bad_request("The base64 of an item is malformed."))?
+                .into(),
+        };
+        let value = Value { data, content_type: TEXT.to_owned(), content_encoding: None };
+        writes.push(Write {
+            bucket: bucket.clone(),
+            key: Key::new(item.key)?,
+            action: WriteAction::Put {
+                value,
+                expiry,
+                dated: date.filter(|_| policy.timestamps == Timestamps::Client),
+                timestamps: policy.timestamps,
+            },
+            conditions: WriteConditions { unmodified_since: date, ..WriteConditions::default() },
+        });
+    }
+    carry_out(app, &bucket, writes, held).await
+}
+
+/// DELETE: one transaction, and an object of key to `deleted`, `missing` or `rejected`.
+pub(super) async fn delete(
+    app: &Arc<App>,
+    bucket: BucketName,
+    parts: &Parts,
+    body: Body,
+) -> Result<Response, Problem> {
+    let (items, held) = parse::<DeleteItem>(app, &parts.headers, body, StatusCode::BAD_REQUEST).await?;
+    let mut writes = Vec::with_capacity(items.len());
+    for item in items {
+        let (key, modified_at) = match item {
+            DeleteItem::Key(key) => (key, None),
+            DeleteItem::Item(item) => (item.key, item.modified_at),
+        };
+        writes.push(Write {
+            bucket: bucket.clone(),
+            key: Key::new(key)?,
+            action: WriteAction::Delete,
+            conditions: WriteConditions {
+                unmodified_since: date(modified_at.as_deref())?,
+                ..WriteConditions::default()
+            },
+        });
+    }
+    carry_out(app, &bucket, writes, held).await
+}
+
+async fn carry_out(app: &Arc<App>, bucket: &BucketName, writes: Vec<Write>, held: Held) -> Result<Response, Problem> {
+    let keys: Vec<Key> = writes.iter().map(|write| write.key.clone()).collect();
+    let outcomes = if writes.is_empty() { Vec::new() } else { app.store.write_many(writes).await? };
+    let mut results = Map::new();
+    for (key, outcome) in keys.into_iter().zip(outcomes) {
+        let result = match outcome {
+            Outcome::Inserted(_) => "inserted",
+            Outcome::Updated(_) => "updated",
+            Outcome::Rejected(_) => "rejected",
+            Outcome::Deleted => "deleted",
+            Outcome::Missing => "missing",
+        };
+        if matches!(outcome, Outcome::Updated(_) | Outcome::Deleted) {
+            purge(app, "", bucket, &key);
+        }
+        results.insert(key.as_str().to_owned(), Json::String(result.to_owned()));
+    }
+    Ok(json(&Json::Object(results), held))
+}
+
+/// Reads a JSON array; `too_many` answers one with more than [`ITEMS_MAX`] items.
+async fn parse<Item: DeserializeOwned>(
+    app: &App,
+    fields: &HeaderMap,
+    body: Body,
+    too_many: StatusCode,
+) -> Result<(Vec<Item>, Held), Problem> {
+    if fields::media_type(fields).as_deref() != Some("application/json") {
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "Invalid Content-Type. A batch is application/json.",
+        ));
+    }
+    let (text, held) = body::read(app, fields, body).await?;
+    let items: Vec<Item> = serde_json::from_slice(&text)
+        .map_err(|error| Problem::bad_request(format!("Failed to parse JSON body: {error}.")))?;
+    if items.len() > ITEMS_MAX {
+        return Err(Problem::new(too_many, format!("A batch has at most {ITEMS_MAX} items.")));
+    }
+    Ok((items, held))
+}
+
+fn date(text: Option<&str>) -> Result<Option<Timestamp>, Problem> {
+    text.map(conditions::parse_date).transpose()
+}
+
+fn json(value: &Json, held: Held) -> Response {
+    let mut response = Response::new(holding(Bytes::from(value.to_string()), held));
+    let fields = response.headers_mut();
+    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,111 @@
+//! What can go wrong between us and PostgreSQL.
+
+use tokio_postgres::error::SqlState;
+
+/// Errors of the store. Callers choose by variant; the source is for the log alone.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The data source name cannot be used.
+    #[error("the data source name of PostgreSQL is not valid")]
+    Dsn(#[source] tokio_postgres::Error),
+    /// A setting that the store cannot work with.
+    #[error("{0}")]
+    Setting(String),
+    /// PostgreSQL does not answer in time; nothing was changed.
+    #[error("postgresql does not answer")]
+    Unavailable,
+    /// The first connection failed, with the reason.
+    #[error("cannot connect to postgresql")]
+    Connect(#[source] tokio_postgres::Error),
+    /// Too many requests wait for PostgreSQL; nothing was changed.
+    #[error("too many requests wait for postgresql")]
+    Busy,
+    /// The connection was lost between a write and its answer: it may have been committed.
+    #[error("the outcome of the write is not known")]
+    OutcomeUnknown,
+    /// The bucket was never created, and buckets do not appear by use.
+    #[error("there is no bucket of this name")]
+    NoSuchBucket,
+    /// A bucket of this name was created before.
+    #[error("there is a bucket of this name already")]
+    BucketExists,
+    /// An answer would be larger than allowed.
+    #[error("the answer would be larger than {bytes_max} bytes")]
+    TooLarge {
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// The database was migrated by a newer program.
+    #[error("the database has migration {number}, this program ends at {newest}")]
+    NewerSchema {
+        /// The highest number recorded in the database.
+        number: i32,
+        /// The highest number we know.
+        newest: i32,
+    },
+    /// A migration failed and was rolled back.
+    #[error("migration {name} failed")]
+    Migration {
+        /// The file's name.
+        name: &'static str,
+        /// Why.
+        #[source]
+        source: tokio_postgres::Error,
+    },
+    /// PostgreSQL refused a statement; it was rolled back.
+    #[error("postgresql refused a statement")]
+    Database(#[source] tokio_postgres::Error),
+}
+
+/// What an error of the driver says about the statement it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// The connection is gone or going; the statement may have been committed.
+    Lost,
+    /// Rolled back, and worth another try: a deadlock or a serialization failure.
+    Retry,
+    /// Rolled back because of the state that PostgreSQL is in: locks, disk, read-only.
+    Unavailable,
+    /// Rolled back because of what was asked.
+    Refused,
+}
+
+pub(super) fn failure(error: &tokio_postgres::Error) -> Failure {
+    let Some(code) = error.code() else { return Failure::Lost };
+    if *code == SqlState::T_R_DEADLOCK_DETECTED || *code == SqlState::T_R_SERIALIZATION_FAILURE {
+        return Failure::Retry;
+    }
+    if [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::CANNOT_CONNECT_NOW].contains(code) {
+        return Failure::Lost;
+    }
+    let unavailable = [
+        SqlState::LOCK_NOT_AVAILABLE,
+        SqlState::QUERY_CANCELED,
+        SqlState::READ_ONLY_SQL_TRANSACTION,
+    ];
+    // 08 connection exceptions, 53 insufficient resources, 58 system errors.
+    let class = code.code().get(..2).unwrap_or_default();
+    if unavailable.contains(code) || matches!(class, "08" | "53" | "58") {
+        return Failure::Unavailable;
+    }
+    Failure::Refused
+}
+
+impl StoreError {
+    /// For a statement that only reads, or that is known to be rolled back.
+    pub(super) fn harmless(error: tokio_postgres::Error) -> Self {
+        match failure(&error) {
+            Failure::Lost | Failure::Retry | Failure::Unavailable => Self::Unavailable,
+            Failure::Refused => Self::Database(error),
+        }
+    }
+
+    /// For a statement that writes.
+    pub(super) fn writing(error: tokio_postgres::Error) -> Self {
+        match failure(&error) {
+            Failure::Lost => Self::OutcomeUnknown,
+            Failure::Retry | Failure::Unavailable => Self::Unavailable,
+            Failure::Refused => Self::Database(error),
+        }
+    }
+}
