@@ -43,7 +43,8 @@ pub struct Step {
 
 impl fmt::Debug for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} ({}:{})", self.request.method, self.request.target, self.at.file(), self.at.line())
+        let target: String = self.request.target.chars().take(80).collect();
+        write!(f, "{} {target} ({}:{})", self.request.method, self.at.file(), self.at.line())
     }
 }
 
