@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 
 /// How long a process may take to end in order before it is killed.
 const END_TIMEOUT: Duration = Duration::from_secs(8);
+const RUN_TIMEOUT: Duration = Duration::from_secs(20);
 const POLL_EVERY: Duration = Duration::from_millis(10);
 /// How much of a log a failed test shows.
 const LOG_BYTES_SHOWN: usize = 16 << 10;
@@ -41,6 +42,34 @@ pub fn program(name: &str) -> PathBuf {
     path
 }
 
+/// What a program that ends by itself has said.
+#[derive(Debug)]
+pub struct Outcome {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Runs a program of this workspace to its end, with variables on top of a clean environment.
+///
+/// # Panics
+/// When it does not end within twenty seconds.
+pub async fn run<A: AsRef<OsStr>>(name: &str, args: &[A], folder: &Path, variables: &[(&str, &str)]) -> Outcome {
+    let mut command = tokio::process::Command::new(program(name));
+    command.args(args).current_dir(folder).stdin(Stdio::null()).kill_on_drop(true);
+    for variable in CLEARED {
+        command.env_remove(variable);
+    }
+    command.envs(variables.iter().copied());
+    let output = tokio::time::timeout(RUN_TIMEOUT, command.output()).await;
+    let output = output.unwrap_or_else(|_| panic!("{name} does not end")).expect("it can be started");
+    Outcome {
+        status: output.status,
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
 /// A running program. Dropping it ends it: by SIGTERM, then by SIGKILL.
 #[derive(Debug)]
 pub struct Process {
@@ -53,6 +82,17 @@ pub struct Process {
 impl Process {
     /// Starts a program of this workspace in `folder`, with its output in `folder/<log>.log`.
     pub fn start<A: AsRef<OsStr>>(name: &str, args: &[A], folder: &Path, log: &str) -> Process {
+        Process::start_with(name, args, folder, log, &[])
+    }
+
+    /// The same, with variables on top of a clean environment.
+    pub fn start_with<A: AsRef<OsStr>>(
+        name: &str,
+        args: &[A],
+        folder: &Path,
+        log: &str,
+        variables: &[(&str, &str)],
+    ) -> Process {
         let log = folder.join(format!("{log}.log"));
         let output = File::create(&log).unwrap_or_else(|problem| panic!("create {}: {problem}", log.display()));
         let again = output.try_clone().expect("an open file can be cloned");
@@ -61,6 +101,7 @@ impl Process {
         for variable in CLEARED {
             command.env_remove(variable);
         }
+        command.envs(variables.iter().copied());
         let child = command.spawn().unwrap_or_else(|problem| panic!("start {name}: {problem}"));
         Process { name: name.to_owned(), child, status: None, log }
     }
