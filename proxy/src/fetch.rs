@@ -17,7 +17,9 @@ use crate::bans::HeldMark;
 use crate::front::Front;
 use crate::http::{Method, ResponseHead};
 use crate::metrics::Counter;
-use crate::object::{Abandoned, Body, BodyReader, BodyWriter, Growth, Kind, Object, Times};
+use crate::object::{
+    Abandoned, Body, BodyReader, BodyWriter, Growth, Kind, Object, Times, surrogate_keys,
+};
 use crate::policy::{Delivery, Fetch, OnError, Purpose, Received, Source, Storage, Synth};
 use crate::rules::cache_control::ResponseDirectives;
 use crate::rules::storability::NotStored;
@@ -251,7 +253,7 @@ impl FetchTask {
             Kind::Response => keep_storable(&mut head, &directives, now),
             _ => None,
         };
-        let mut writer = Body::new(growth, &settings.transit);
+        let mut writer = Body::write(growth, &settings.transit);
         let reader = writer
             .body()
             .reader()
@@ -359,14 +361,7 @@ impl FetchTask {
             let key = spec.key_of(&self.fetch.request.fields);
             object.variant = Some((spec, key));
         }
-        object.tags = object
-            .head
-            .fields
-            .get_all("Surrogate-Key")
-            .filter_map(|line| std::str::from_utf8(line).ok())
-            .flat_map(str::split_ascii_whitespace)
-            .map(Box::from)
-            .collect();
+        object.tags = surrogate_keys(&object.head.fields).into();
     }
 
     fn key(&self) -> Option<Key> {

@@ -168,6 +168,19 @@ impl Front {
         Ok(())
     }
 
+    /// Ends the freshness of every object with one of these surrogate keys. Gives their number.
+    pub fn expire_tags(&self, tags: &[Box<str>], now: Timestamp) -> usize {
+        self.metrics.count(Counter::InvalidationsSurrogateKey);
+        let mut expired = 0;
+        self.store.for_each(|_, object| {
+            if object.tags.iter().any(|own| tags.contains(own)) {
+                object.expire(now);
+                expired += 1;
+            }
+        });
+        expired
+    }
+
     /// Invalidates every object that a ban expression matches.
     pub fn ban(&self, expression: &str) -> Result<(), BanSyntaxError> {
         self.bans.add(Ban::parse(expression)?, Timestamp::now());

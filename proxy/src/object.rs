@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::bans::Mark;
-use crate::http::ResponseHead;
+use crate::http::{Fields, ResponseHead};
 use crate::rules::cache_control::ResponseDirectives;
 use crate::rules::freshness::{Lifetime, LifetimeKind, StoredTimes};
 use crate::rules::vary::{VaryKey, VarySpec};
@@ -214,6 +214,16 @@ impl Object {
             + variant;
         fixed as u64 + self.body.weight()
     }
+}
+
+/// The members of Surrogate-Key, in requests and answers alike: divided by white space, over all lines.
+pub fn surrogate_keys(fields: &Fields) -> Vec<Box<str>> {
+    fields
+        .get_all("Surrogate-Key")
+        .filter_map(|line| std::str::from_utf8(line).ok())
+        .flat_map(str::split_ascii_whitespace)
+        .map(Box::from)
+        .collect()
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -42,7 +42,7 @@ pub enum Invalidation {
     /// This request's own object, all variants.
     Url(Softness),
     /// All objects with one of these surrogate keys.
-    Tags(Vec<Box<str>>),
+    Tags(Vec<Box<str>>, Softness),
     /// All objects a ban expression matches.
     Ban(Box<str>),
 }

@@ -18,7 +18,7 @@ use crate::bans::HeldMark;
 use crate::downstream::{BodyLength, ClientError, Exchange, Served};
 use crate::fetch::{FetchTask, Fetched, Sharing};
 use crate::front::Front;
-use crate::http::{Method, ResponseHead};
+use crate::http::{Method, ResponseHead, Scheme};
 use crate::metrics::{Counter, Outcome};
 use crate::object::{BodyReader, Kind, Object};
 use crate::policy::{
@@ -394,32 +394,52 @@ impl Machine<'_> {
     fn purge(&mut self, invalidation: &Invalidation) -> State {
         let now = Timestamp::now();
         self.record.outcome = Some(Outcome::Purge);
-        match invalidation {
+        let done = match invalidation {
             Invalidation::Url(softness) => {
-                let key = self.policy.hash(&self.request);
                 let removal = match softness {
                     Softness::Hard => Removal::Hard,
                     Softness::Soft => Removal::Soft(now),
                 };
-                self.front.metrics.count(Counter::Purges);
-                self.front.metrics.count(match softness {
-                    Softness::Hard => Counter::InvalidationsPurge,
-                    Softness::Soft => Counter::InvalidationsSoftPurge,
-                });
-                let found = self.front.store.invalidate(key.as_bytes(), removal);
-                State::Synth(Synth::because(200, format!("Purged {found}")))
+                Ok(format!("Purged {}", self.purge_url(removal)))
             }
-            Invalidation::Tags(tags) => {
-                match tags.iter().try_for_each(|tag| self.front.purge_tag(tag)) {
-                    Ok(()) => State::Synth(Synth::because(200, "Purged")),
-                    Err(refused) => State::Synth(Synth::because(400, refused.to_string())),
-                }
+            Invalidation::Tags(tags, Softness::Hard) => {
+                let purged = tags.iter().try_for_each(|tag| self.front.purge_tag(tag));
+                purged
+                    .map(|()| "Purged".to_owned())
+                    .map_err(|refused| refused.to_string())
             }
-            Invalidation::Ban(expression) => match self.front.ban(expression) {
-                Ok(()) => State::Synth(Synth::because(200, "Ban added")),
-                Err(refused) => State::Synth(Synth::because(400, refused.to_string())),
-            },
+            Invalidation::Tags(tags, Softness::Soft) => {
+                Ok(format!("Purged {}", self.front.expire_tags(tags, now)))
+            }
+            Invalidation::Ban(expression) => {
+                let added = self.front.ban(expression);
+                added
+                    .map(|()| "Ban added".to_owned())
+                    .map_err(|refused| refused.to_string())
+            }
+        };
+        State::Synth(match done {
+            Ok(done) => Synth::because(200, done),
+            Err(refused) => Synth::because(400, refused),
+        })
+    }
+
+    /// Purges this request's object, whatever scheme it was stored under. Gives the number of variants.
+    fn purge_url(&mut self, removal: Removal) -> usize {
+        self.front.metrics.count(Counter::Purges);
+        self.front.metrics.count(match removal {
+            Removal::Hard => Counter::InvalidationsPurge,
+            Removal::Soft(_) => Counter::InvalidationsSoftPurge,
+        });
+        let scheme = self.request.head.scheme;
+        let mut found = 0;
+        for scheme in [Scheme::Http, Scheme::Https] {
+            self.request.head.scheme = scheme;
+            let key = self.policy.hash(&self.request);
+            found += self.front.store.invalidate(key.as_bytes(), removal);
         }
+        self.request.head.scheme = scheme;
+        found
     }
 
     fn synth(&mut self, synth: &Synth) -> State {

@@ -45,8 +45,8 @@ impl Order {
                 let host = url.authority.clone().unwrap_or(own_host);
                 ("PURGE", url.target(), host)
             }
-            Order::PurgeKeys { .. } => ("PURGE", "/".to_owned(), own_host),
-            Order::Ban { .. } => ("BAN", "/".to_owned(), own_host),
+            Order::PurgeKeys { .. } => ("PURGE", "/", own_host),
+            Order::Ban { .. } => ("BAN", "/", own_host),
         };
         let mut request = format!(
             "{method} {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: lacquer/{}\r\n\
@@ -111,12 +111,9 @@ pub enum PurgeUrlError {
 }
 
 impl PurgeUrl {
-    /// The request target. Plain text on the wire means `http`, so `https` needs the absolute form (RFC 9112 §3.2.2).
-    fn target(&self) -> String {
-        match (&self.authority, self.scheme) {
-            (Some(authority), Scheme::Https) => format!("https://{authority}{}", self.path),
-            _ => self.path.clone(),
-        }
+    /// The request target. The front door purges the path for both schemes, so none is sent.
+    fn target(&self) -> &str {
+        &self.path
     }
 }
 

@@ -12,6 +12,7 @@ use super::{
 use crate::acl::{Acl, Peer};
 use crate::backend::BackendError;
 use crate::http::{Method, RequestHead, ResponseHead, reason_phrase};
+use crate::object::surrogate_keys;
 use crate::object::{Object, Times};
 use crate::rules::cache_control::{RequestDirectives, ResponseDirectives};
 use crate::rules::cache_status::{CacheStatus, Collapsed, ForwardReason, Stored};
@@ -80,22 +81,16 @@ impl Builtin {
                 None => Recv::Synth(Synth::because(400, "BAN needs a Lacquer-Ban field")),
             };
         }
-        let tags: Vec<Box<str>> = fields
-            .get_all("Surrogate-Key")
-            .filter_map(|line| std::str::from_utf8(line).ok())
-            .flat_map(str::split_ascii_whitespace)
-            .map(Box::from)
-            .collect();
-        if !tags.is_empty() {
-            return Recv::Purge(Invalidation::Tags(tags));
-        }
-        match fields.get("Lacquer-Purge") {
-            None => Recv::Purge(Invalidation::Url(Softness::Hard)),
-            Some(how) if how.eq_ignore_ascii_case(b"soft") => {
-                Recv::Purge(Invalidation::Url(Softness::Soft))
-            }
-            Some(_) => Recv::Synth(Synth::because(400, "Lacquer-Purge takes soft")),
-        }
+        let softness = match fields.get("Lacquer-Purge") {
+            None => Softness::Hard,
+            Some(how) if how.eq_ignore_ascii_case(b"soft") => Softness::Soft,
+            Some(_) => return Recv::Synth(Synth::because(400, "Lacquer-Purge takes soft")),
+        };
+        let tags = surrogate_keys(fields);
+        Recv::Purge(match tags.is_empty() {
+            true => Invalidation::Url(softness),
+            false => Invalidation::Tags(tags, softness),
+        })
     }
 
     fn honors_client(&self) -> bool {

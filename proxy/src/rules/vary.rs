@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::conditional::CONDITIONS;
 use super::syntax::is_token;
 use crate::http::Fields;
 
@@ -36,17 +37,24 @@ impl Vary {
             }
             names.push(member);
         }
-        if names.is_empty() {
-            return Vary::None;
-        }
         let mut names: SmallVec<[String; 8]> = names
             .iter()
             .map(|name| String::from_utf8_lossy(name).to_ascii_lowercase())
+            .filter(|name| !is_answered_here(name))
             .collect();
+        if names.is_empty() {
+            return Vary::None;
+        }
         names.sort_unstable();
         names.dedup();
         Vary::Fields(VarySpec(names.join(",").into()))
     }
+}
+
+/// Conditions and Range never reach the origin in a fetch whose answer is stored, so no stored answer can have
+/// varied on them: the cache answers them from what it stores (RFC 9111 §4.3.2, RFC 9110 §14.2).
+fn is_answered_here(name: &str) -> bool {
+    name == "range" || CONDITIONS.contains(&name)
 }
 
 /// The names of the selecting fields. Cheap to copy, compare and hash.
@@ -147,6 +155,14 @@ mod tests {
         }
         check(&[], Vary::None);
         check(&[("vary", ""), ("vary", " , ")], Vary::None);
+        check(
+            &[("vary", "If-Match"), ("vary", "Range, if-none-match")],
+            Vary::None,
+        );
+        check(
+            &[("vary", "If-Match, A")],
+            Vary::Fields(VarySpec("a".into())),
+        );
         check(&[("vary", "*")], Vary::Star);
         check(&[("vary", "a, *")], Vary::Star);
         check(

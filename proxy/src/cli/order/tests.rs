@@ -74,7 +74,7 @@ fn orders_are_requests_to_the_front_door() {
     check(&purge("http://h?q"), &["PURGE /?q HTTP/1.1", "Host: h"]);
     check(
         &purge("https://example.org/a"),
-        &["PURGE https://example.org/a HTTP/1.1", "Host: example.org"],
+        &["PURGE /a HTTP/1.1", "Host: example.org"],
     );
     check(
         &purge("/kv/a/b"),
