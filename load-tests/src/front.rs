@@ -42,7 +42,6 @@ impl Front {
         settings.set_text("server.upgrade_socket", folder.path().join("upgrade.sock").display());
         // A test that fails must not wait long for what it left open.
         settings.set_text("server.drain_timeout", "2s");
-        settings.set_text("server.log_level", "debug");
         settings.add(&format!("[[listen]]\naddress = \"{address}\""));
         change(&mut settings);
         let config = folder.path().join("lacquer.toml");
