@@ -128,6 +128,13 @@ impl Object {
         )
     }
 
+    /// Whether the origin chose this answer by a request field. `name` is in lower case.
+    pub fn varies_on(&self, name: &str) -> bool {
+        self.variant
+            .as_ref()
+            .is_some_and(|(spec, _)| spec.names().any(|varied| varied == name))
+    }
+
     pub fn times(&self) -> Times {
         Times {
             born: self.born,
