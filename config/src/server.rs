@@ -112,7 +112,7 @@ settings! {
     /// Bounds on what clients and backends may send. Each protects the process from one peer; a client that goes beyond
     /// gets the status named.
     pub struct LimitsConfig {
-        /// Most bytes of a request's head, the request line aside (431). Raise it for large cookies.
+        /// Most bytes of a request's head, the request line counted (431). Raise it for large cookies.
         pub header_bytes_max: ByteSize = ByteSize::kibibytes(32);
         /// Most header fields in a request (431).
         pub header_count_max: NonZeroUsize = nonzero(100);

@@ -362,7 +362,10 @@ impl Machine<'_> {
         let (asker, mut fetched) = oneshot::channel();
         let (informational, mut relayed) = mpsc::channel(INFORMATIONAL_QUEUE);
         let body = match fetch.purpose {
-            Purpose::Pass => self.record.upload.begin(&self.exchange),
+            Purpose::Pass => {
+                self.exchange.refuse_declared_length()?;
+                self.record.upload.begin(&self.exchange)
+            }
             Purpose::Fill | Purpose::Refresh => RequestBody::Empty,
         };
         self.front.metrics.count(Counter::Fetches);

@@ -23,9 +23,6 @@ use crate::store::StoreSettings;
 /// Field lines of a backend's response head.
 const BACKEND_FIELDS_MAX: usize = 256;
 
-/// Method and version of a request line.
-const REQUEST_LINE_BYTES: usize = 64;
-
 /// Name of the one pool in metrics.
 const POOL: &str = "default";
 
@@ -154,10 +151,7 @@ pub(crate) fn downstream(config: &Config) -> Arc<DownstreamSettings> {
     let (limits, timeouts) = (&config.limits, &config.timeouts);
     Arc::new(DownstreamSettings {
         head: HeadLimits {
-            // The limit of the settings leaves the request line aside.
-            head_bytes_max: limits.header_bytes_max.as_usize()
-                + limits.target_bytes_max.as_usize()
-                + REQUEST_LINE_BYTES,
+            head_bytes_max: limits.header_bytes_max.as_usize(),
             fields_max: limits.header_count_max.get(),
             target_bytes_max: limits.target_bytes_max.as_usize(),
         },

@@ -104,7 +104,7 @@ impl Builtin {
         if fields.contains("X-If-Match") || !object.is_fresh(now) {
             return false;
         }
-        (fields.contains("If-Match") && object.varies_on("if-match"))
+        (fields.contains("If-Match") && object.was_chosen_by("if-match", fields))
             || conditional::evaluate(&request.head, &object.head) != Precondition::Undecided
     }
 
