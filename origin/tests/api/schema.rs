@@ -7,27 +7,27 @@ use super::support::{connect, database, serve, settings_for};
 
 /// Everything that makes up a schema, as sorted lines.
 const DESCRIBE: &str = "
-    SELECT 'column ' || c.relname || '.' || a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
-        || CASE WHEN a.attnotnull THEN ' not null' ELSE '' END || ' storage ' || a.attstorage
-        || ' generated ' || a.attgenerated || ' collation ' || a.attcollation::regcollation
+    SELECT 'column ' || c.relname::text || '.' || a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
+        || CASE WHEN a.attnotnull THEN ' not null' ELSE '' END || ' storage ' || a.attstorage::text
+        || ' generated ' || a.attgenerated::text || ' collation ' || a.attcollation::regcollation::text
         || coalesce(' default ' || pg_get_expr(d.adbin, d.adrelid), '') AS line
     FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
     LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
     WHERE c.relnamespace = 'lacquer'::regnamespace AND c.relkind IN ('r', 'p')
     UNION ALL
-    SELECT 'table ' || c.relname || ' ' || c.relkind || coalesce(' ' || c.reloptions::text, '')
+    SELECT 'table ' || c.relname::text || ' ' || c.relkind::text || coalesce(' ' || c.reloptions::text, '')
         || coalesce(' bound ' || pg_get_expr(c.relpartbound, c.oid), '')
         || coalesce(' key ' || pg_get_partkeydef(c.oid), '')
     FROM pg_class c WHERE c.relnamespace = 'lacquer'::regnamespace AND c.relkind IN ('r', 'p', 'S')
     UNION ALL
-    SELECT 'constraint ' || conrelid::regclass || ' ' || conname || ' ' || pg_get_constraintdef(oid)
+    SELECT 'constraint ' || conrelid::regclass::text || ' ' || conname || ' ' || pg_get_constraintdef(oid)
     FROM pg_constraint WHERE connamespace = 'lacquer'::regnamespace
     UNION ALL
     SELECT 'index ' || indexdef FROM pg_indexes WHERE schemaname = 'lacquer'
     UNION ALL
     SELECT 'function ' || pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = 'lacquer'::regnamespace
     UNION ALL
-    SELECT 'sequence ' || sequencename || ' ' || data_type || ' ' || start_value || ' ' || increment_by || ' ' || cache_size
+    SELECT 'sequence ' || sequencename || ' ' || data_type::text || ' ' || start_value || ' ' || increment_by || ' ' || cache_size
     FROM pg_sequences WHERE schemaname = 'lacquer'
     ORDER BY 1";
 
@@ -137,20 +137,12 @@ async fn hot_statements_look_up_by_the_whole_primary_key() {
         ),
     ] {
         client.batch_execute(&format!("PREPARE {name} ({parameters}) AS {sql}")).await.unwrap();
-        let nulls = vec!["NULL"; parameters.split(',').count()].join(", ");
-        let rows = client.query(&format!("EXPLAIN (COSTS OFF) EXECUTE {name}({nulls})"), &[]).await;
-        let plan: Vec<String> = match rows {
-            Ok(rows) => rows.iter().map(|row| row.get(0)).collect(),
-            Err(_) => {
-                let rows = client.simple_query(&format!("EXPLAIN (COSTS OFF) EXECUTE {name}({nulls})")).await.unwrap();
-                rows.iter()
-                    .filter_map(|row| match row {
-                        tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
-                        _ => None,
-                    })
-                    .collect()
-            }
-        };
+        // Texts are given, because a null bucket or key would prune every partition.
+        let value = |kind: &str| if kind.trim() == "text" { "'b'" } else { "NULL" };
+        let values: Vec<&str> = parameters.split(',').map(value).collect();
+        let given = values.join(", ");
+        let rows = client.query(&format!("EXPLAIN (COSTS OFF) EXECUTE {name}({given})"), &[]).await.unwrap();
+        let plan: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
         let plan = plan.join("\n");
         for expected in expected {
             assert!(plan.contains(expected), "{name} does not have {expected:?}:\n{plan}");
