@@ -30,7 +30,12 @@ pub async fn run() -> anyhow::Result<()> {
     let config = load(&arguments)?;
     let mut settings = Settings::from(&config.origin);
     let dsn = config.origin.postgres.resolved_dsn()?;
-    let database = Database::open(&config, dsn.as_ref().map(config::Secret::expose), &arguments).await?;
+    let database = Database::open(
+        &config,
+        dsn.as_ref().map(config::Secret::expose),
+        &arguments,
+    )
+    .await?;
     settings.postgres.dsn = database.dsn.clone();
     let outcome = match arguments.action {
         None => run_server(settings).await,
@@ -69,22 +74,34 @@ struct Database {
 }
 
 impl Database {
-    async fn open(config: &Config, dsn: Option<&str>, arguments: &Arguments) -> anyhow::Result<Self> {
+    async fn open(
+        config: &Config,
+        dsn: Option<&str>,
+        arguments: &Arguments,
+    ) -> anyhow::Result<Self> {
         if let Some(dsn) = dsn {
-            return Ok(Self { dsn: dsn.to_owned(), cluster: None });
+            return Ok(Self {
+                dsn: dsn.to_owned(),
+                cluster: None,
+            });
         }
         let origin = &config.origin;
-        let mut options = ClusterOptions::new(origin.data_dir.join(origin.cluster.directory.as_str()));
+        let mut options =
+            ClusterOptions::new(origin.data_dir.join(origin.cluster.directory.as_str()));
         options.start_timeout = origin.cluster.start_timeout;
         options.stop_timeout = origin.cluster.stop_timeout;
         options.shared_buffers_bytes = origin.cluster.shared_buffers.bytes();
         options.max_connections = origin.cluster.max_connections.get();
         let folder = options.data_dir.clone();
         match Cluster::start(options).await {
-            Ok(cluster) => Ok(Self { dsn: cluster.dsn(), cluster: Some(cluster) }),
+            Ok(cluster) => Ok(Self {
+                dsn: cluster.dsn(),
+                cluster: Some(cluster),
+            }),
             // A command about buckets speaks to the PostgreSQL of the origin that runs.
             Err(ClusterError::InUse { .. }) if arguments.action.is_some() => {
-                let dsn = dsn_of_running(&folder).context("the running origin's PostgreSQL cannot be found")?;
+                let dsn = dsn_of_running(&folder)
+                    .context("the running origin's PostgreSQL cannot be found")?;
                 Ok(Self { dsn, cluster: None })
             }
             Err(error) => Err(error.into()),
@@ -106,12 +123,16 @@ fn dsn_of_running(folder: &Path) -> std::io::Result<String> {
         Ok(elsewhere) => elsewhere.trim().to_owned(),
         Err(_) => folder.join("run").display().to_string(),
     };
-    Ok(format!("host='{socket_folder}' port=5432 user=lacquer dbname=lacquer"))
+    Ok(format!(
+        "host='{socket_folder}' port=5432 user=lacquer dbname=lacquer"
+    ))
 }
 
 async fn run_server(settings: Settings) -> anyhow::Result<()> {
     let address = settings.listen;
-    let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}"))?;
     // The handlers stand before the first answer, so that no signal is lost.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -135,7 +156,13 @@ async fn run_bucket(settings: &Settings, action: BucketAction) -> anyhow::Result
     let admin = BucketAdmin::open(&connector).await?;
     let mut out = std::io::stdout().lock();
     match action {
-        BucketAction::Create { name, default_ttl, timestamps, cache_control, cdn_cache_control } => {
+        BucketAction::Create {
+            name,
+            default_ttl,
+            timestamps,
+            cache_control,
+            cdn_cache_control,
+        } => {
             let bucket = BucketSettings {
                 default_ttl_seconds: default_ttl,
                 partition: true,
@@ -143,20 +170,33 @@ async fn run_bucket(settings: &Settings, action: BucketAction) -> anyhow::Result
                 cache_control,
                 cdn_cache_control,
             };
-            admin.create(&parse_name(&name)?, &bucket).await.with_context(|| format!("cannot create {name:?}"))?;
+            admin
+                .create(&parse_name(&name)?, &bucket)
+                .await
+                .with_context(|| format!("cannot create {name:?}"))?;
             writeln!(out, "created {name}")?;
         }
         BucketAction::List => {
             for bucket in admin.usage().await? {
-                writeln!(out, "{}\t{} keys\t{} bytes", bucket.bucket, bucket.keys, bucket.bytes)?;
+                writeln!(
+                    out,
+                    "{}\t{} keys\t{} bytes",
+                    bucket.bucket, bucket.keys, bucket.bytes
+                )?;
             }
         }
         BucketAction::Drop { name } => {
-            admin.drop(&parse_name(&name)?).await.with_context(|| format!("cannot drop {name:?}"))?;
+            admin
+                .drop(&parse_name(&name)?)
+                .await
+                .with_context(|| format!("cannot drop {name:?}"))?;
             writeln!(out, "dropped {name}")?;
         }
         BucketAction::Purge { name } => {
-            admin.purge(&parse_name(&name)?).await.with_context(|| format!("cannot purge {name:?}"))?;
+            admin
+                .purge(&parse_name(&name)?)
+                .await
+                .with_context(|| format!("cannot purge {name:?}"))?;
             writeln!(out, "purged {name}")?;
         }
     }

@@ -71,7 +71,9 @@ pub async fn answer(app: &Arc<App>, request: axum::http::Request<Body>) -> Respo
     let started = Instant::now();
     let (parts, body) = request.into_parts();
     let route = Route::parse(parts.uri.path());
-    let answered = AssertUnwindSafe(dispatch(app, &route, &parts, body)).catch_unwind().await;
+    let answered = AssertUnwindSafe(dispatch(app, &route, &parts, body))
+        .catch_unwind()
+        .await;
     let mut response = match answered {
         Ok(Ok(response)) => response,
         Ok(Err(problem)) => problem.respond(&parts.headers),
@@ -84,7 +86,10 @@ pub async fn answer(app: &Arc<App>, request: axum::http::Request<Body>) -> Respo
         leave_out_body(&mut response);
     }
     let status = response.status();
-    app.metrics.requests.with_label_values(&[method_label(&parts.method), status.as_str()]).inc();
+    app.metrics
+        .requests
+        .with_label_values(&[method_label(&parts.method), status.as_str()])
+        .inc();
     app.metrics
         .duration
         .with_label_values(&[route.kind(&parts.method)])
@@ -92,7 +97,12 @@ pub async fn answer(app: &Arc<App>, request: axum::http::Request<Body>) -> Respo
     response
 }
 
-async fn dispatch(app: &Arc<App>, route: &Route<'_>, parts: &Parts, body: Body) -> Result<Response, Problem> {
+async fn dispatch(
+    app: &Arc<App>,
+    route: &Route<'_>,
+    parts: &Parts,
+    body: Body,
+) -> Result<Response, Problem> {
     let method = &parts.method;
     match route {
         Route::Value { bucket, key } => {
@@ -131,7 +141,10 @@ fn leave_out_body(response: &mut Response) {
     if let Some(length) = length
         && response.status() != StatusCode::NOT_MODIFIED
     {
-        response.headers_mut().entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
+        response
+            .headers_mut()
+            .entry(header::CONTENT_LENGTH)
+            .or_insert_with(|| HeaderValue::from(length));
     }
     *response.body_mut() = Body::empty();
 }

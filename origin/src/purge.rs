@@ -43,12 +43,21 @@ impl Purger {
                 let (queue, paths) = mpsc::channel(WAITING_MAX);
                 let paths = Arc::new(tokio::sync::Mutex::new(paths));
                 for _ in 0..SENDERS {
-                    tasks.spawn(send_all(host.clone(), paths.clone(), settings.purge_timeout, metrics.clone()));
+                    tasks.spawn(send_all(
+                        host.clone(),
+                        paths.clone(),
+                        settings.purge_timeout,
+                        metrics.clone(),
+                    ));
                 }
                 queue
             })
             .collect();
-        Self { queues, metrics: metrics.clone(), _tasks: Mutex::new(tasks) }
+        Self {
+            queues,
+            metrics: metrics.clone(),
+            _tasks: Mutex::new(tasks),
+        }
     }
 
     /// Whether there is anybody to tell.
@@ -77,7 +86,9 @@ async fn send_all(
     metrics: Arc<Metrics>,
 ) {
     loop {
-        let Some(path) = paths.lock().await.recv().await else { return };
+        let Some(path) = paths.lock().await.recv().await else {
+            return;
+        };
         metrics.purges_waiting.dec();
         let failure = match timeout(limit, send(&host, &path)).await {
             Ok(Ok(status)) if status < 400 => None,
@@ -109,12 +120,15 @@ async fn send(host: &str, path: &str) -> std::io::Result<u16> {
             break;
         }
     }
-    parse_status(&answer)
-        .ok_or_else(|| std::io::Error::new(std::io::ErrorKind::InvalidData, "the answer has no status"))
+    parse_status(&answer).ok_or_else(|| {
+        std::io::Error::new(std::io::ErrorKind::InvalidData, "the answer has no status")
+    })
 }
 
 fn parse_status(answer: &[u8]) -> Option<u16> {
-    let rest = answer.strip_prefix(b"HTTP/1.1 ").or_else(|| answer.strip_prefix(b"HTTP/1.0 "))?;
+    let rest = answer
+        .strip_prefix(b"HTTP/1.1 ")
+        .or_else(|| answer.strip_prefix(b"HTTP/1.0 "))?;
     std::str::from_utf8(rest.get(..3)?).ok()?.parse().ok()
 }
 

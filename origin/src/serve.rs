@@ -74,11 +74,17 @@ impl Origin {
         let metrics = Arc::new(Metrics::new());
         let store = Store::open(&settings, &metrics).await?;
         let purger = Purger::start(&settings, &metrics);
-        Ok(Self { app: Arc::new(App::new(store, purger, metrics, settings)) })
+        Ok(Self {
+            app: Arc::new(App::new(store, purger, metrics, settings)),
+        })
     }
 
     /// Serves until `shutdown` is ready, then lets running requests end within `drain_timeout`.
-    pub async fn serve(&self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Drained {
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()>,
+    ) -> Drained {
         let slots = Arc::new(Semaphore::new(self.app.settings.connections_max));
         let (stop, stopping) = watch::channel(false);
         // Each connection holds a sender; when all are gone, so are the connections.
@@ -130,7 +136,9 @@ impl Origin {
                     let response = metrics_answer(&app, request.uri().path());
                     async move { Ok::<_, Infallible>(response) }
                 });
-                let served = connection_builder(&app.settings).serve_connection(TokioIo::new(stream), service).await;
+                let served = connection_builder(&app.settings)
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
                 if let Err(error) = served {
                     tracing::debug!(%error, "a metrics connection failed");
                 }
@@ -178,7 +186,11 @@ async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
 ) -> std::io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
+    let slot = slots
+        .clone()
+        .acquire_owned()
+        .await
+        .expect("the semaphore is never closed");
     let (socket, _) = listener.accept().await?;
     socket.set_nodelay(true)?;
     Ok((socket, slot))
@@ -200,7 +212,8 @@ async fn serve_connection(app: &Arc<App>, socket: TcpStream, mut stopping: watch
     let service = service_fn(|request: Request<Incoming>| async move {
         Ok::<_, Infallible>(answer(app, request.map(Body::new)).await)
     });
-    let connection = connection_builder(&app.settings).serve_connection(TokioIo::new(stream), service);
+    let connection =
+        connection_builder(&app.settings).serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let served = tokio::select! {
         served = &mut connection => served,
@@ -225,7 +238,9 @@ fn metrics_answer(app: &App, path: &str) -> Response {
     if path == "/metrics" {
         *response.body_mut() = Body::from(app.metrics.render());
         let media_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-        response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, media_type);
     } else {
         *response.status_mut() = StatusCode::NOT_FOUND;
     }

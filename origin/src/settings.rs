@@ -158,7 +158,9 @@ impl From<&config::OriginConfig> for Settings {
             auto_create_buckets: origin.auto_create_buckets,
             value_bytes_max,
             // Room for a few of the largest values at once.
-            body_bytes_held_max: defaults.body_bytes_held_max.max(value_bytes_max.saturating_mul(4)),
+            body_bytes_held_max: defaults
+                .body_bytes_held_max
+                .max(value_bytes_max.saturating_mul(4)),
             timeout: origin.timeout,
             body_read_timeout: origin.body_read_timeout,
             drain_timeout: origin.drain_timeout,
@@ -167,7 +169,11 @@ impl From<&config::OriginConfig> for Settings {
             purge_timeout: origin.purge_timeout,
             cache_control: origin.cache_control.to_string(),
             cdn_cache_control: origin.cdn_cache_control.to_string(),
-            buckets: origin.buckets.iter().map(|(name, bucket)| (name.clone(), bucket.into())).collect(),
+            buckets: origin
+                .buckets
+                .iter()
+                .map(|(name, bucket)| (name.clone(), bucket.into()))
+                .collect(),
             ..defaults
         }
     }
@@ -176,9 +182,11 @@ impl From<&config::OriginConfig> for Settings {
 impl From<&config::BucketConfig> for BucketSettings {
     fn from(bucket: &config::BucketConfig) -> Self {
         Self {
-            default_ttl_seconds: bucket
-                .default_ttl
-                .map(|ttl| i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX).clamp(1, crate::kv::TTL_SECONDS_MAX)),
+            default_ttl_seconds: bucket.default_ttl.map(|ttl| {
+                i64::try_from(ttl.as_secs())
+                    .unwrap_or(i64::MAX)
+                    .clamp(1, crate::kv::TTL_SECONDS_MAX)
+            }),
             partition: bucket.partition,
             timestamps: Some(match bucket.timestamps {
                 config::Timestamps::Client => Timestamps::Client,

@@ -74,7 +74,10 @@ impl Store {
         let postgres = &settings.postgres;
         // One more than they ask for: the lane of large values.
         let others = postgres.read_connections + postgres.write_connections + 1;
-        let rest = postgres.connections.saturating_sub(others).max(POOL_CONNECTIONS_MIN);
+        let rest = postgres
+            .connections
+            .saturating_sub(others)
+            .max(POOL_CONNECTIONS_MIN);
         let pool = Arc::new(Pool::new(connector.clone(), rest));
         let book = Arc::new(BucketBook::new(settings, pool.clone()));
         book.refresh().await?;
@@ -85,7 +88,12 @@ impl Store {
             .collect();
         let bulk = Lane::start(settings, &connector, metrics, &mut tasks);
         tasks.spawn(buckets::keep_fresh(book.clone()));
-        tasks.spawn(expiry::sweep(pool.clone(), settings.expiry_interval, settings.timeout, metrics.clone()));
+        tasks.spawn(expiry::sweep(
+            pool.clone(),
+            settings.expiry_interval,
+            settings.timeout,
+            metrics.clone(),
+        ));
         Ok(Self {
             readers,
             lanes,
@@ -100,7 +108,9 @@ impl Store {
 
     /// The entry of a key; `None`: there is none, or it has expired.
     pub async fn read(&self, bucket: &BucketName, key: &Key) -> Result<Option<Entry>, StoreError> {
-        self.readers.read(bucket.clone(), key.clone(), self.deadline()).await
+        self.readers
+            .read(bucket.clone(), key.clone(), self.deadline())
+            .await
     }
 
     /// Bytes `first..first + bytes` of one revision's value; `None`: that revision is gone.
@@ -126,7 +136,11 @@ impl Store {
     ) -> Result<Vec<(usize, Entry)>, StoreError> {
         let deadline = self.deadline();
         let session = self.pool.get(deadline).await?;
-        within(deadline, reader::read_many(&session, bucket, keys, bytes_max)).await
+        within(
+            deadline,
+            reader::read_many(&session, bucket, keys, bytes_max),
+        )
+        .await
     }
 
     /// Carries out one write and returns once it is committed.
@@ -160,7 +174,11 @@ impl Store {
     }
 
     /// One page of a bucket's keys; `None`: there is no such bucket.
-    pub async fn list(&self, bucket: &BucketName, page: &Page) -> Result<Option<Listing>, StoreError> {
+    pub async fn list(
+        &self,
+        bucket: &BucketName,
+        page: &Page,
+    ) -> Result<Option<Listing>, StoreError> {
         let deadline = self.deadline();
         let session = self.pool.get(deadline).await?;
         let created = self.book.policy(bucket).created;
@@ -201,5 +219,7 @@ async fn within<T>(
     deadline: Instant,
     work: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
-    tokio::time::timeout_at(deadline, work).await.unwrap_or(Err(StoreError::Unavailable))
+    tokio::time::timeout_at(deadline, work)
+        .await
+        .unwrap_or(Err(StoreError::Unavailable))
 }

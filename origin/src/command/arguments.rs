@@ -35,7 +35,13 @@ Examples:
 #[command(name = "lacquer-origin", version, after_help = EXAMPLES, disable_help_subcommand = true)]
 pub(super) struct Arguments {
     /// Settings file
-    #[arg(long, value_name = "FILE", env = "LACQUER_CONFIG", hide_env = true, global = true)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "LACQUER_CONFIG",
+        hide_env = true,
+        global = true
+    )]
     pub(super) config: Option<PathBuf>,
 
     /// Listen on this address and port instead of where the file says
@@ -129,7 +135,10 @@ fn parse_ttl(text: &str) -> Result<i64, String> {
         "d" => 86_400,
         _ => return Err("the units are s, m, h and d".to_owned()),
     };
-    let seconds = digits.parse::<i64>().ok().and_then(|number| number.checked_mul(unit_seconds));
+    let seconds = digits
+        .parse::<i64>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit_seconds));
     seconds
         .filter(|seconds| (1..=TTL_SECONDS_MAX).contains(seconds))
         .ok_or_else(|| format!("it is a time from 1s to {}d", TTL_SECONDS_MAX / 86_400))

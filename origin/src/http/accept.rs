@@ -21,7 +21,13 @@ pub(super) fn choose<'a>(fields: &HeaderMap, offers: &[&'a str]) -> Option<&'a s
 /// Whether an error should be plain text rather than JSON.
 pub(super) fn prefers_text(fields: &HeaderMap) -> bool {
     let ranges = parse(fields);
-    let best = |offers: &[&str]| offers.iter().map(|offer| quality(&ranges, offer)).max().unwrap_or(0);
+    let best = |offers: &[&str]| {
+        offers
+            .iter()
+            .map(|offer| quality(&ranges, offer))
+            .max()
+            .unwrap_or(0)
+    };
     best(&["text/plain", "text/html"]) > best(&["application/problem+json", "application/json"])
 }
 
@@ -32,14 +38,24 @@ struct MediaRange {
 }
 
 fn parse(fields: &HeaderMap) -> Vec<MediaRange> {
-    let lines = fields.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
+    let lines = fields
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|line| line.to_str().ok());
     let members = lines.flat_map(|line| line.split(','));
     members
         .filter_map(|member| {
             let mut parts = member.split(';').map(str::trim);
-            let range = parts.next().filter(|range| range.contains('/'))?.to_ascii_lowercase();
+            let range = parts
+                .next()
+                .filter(|range| range.contains('/'))?
+                .to_ascii_lowercase();
             let quality = parts
-                .find_map(|parameter| parameter.strip_prefix("q=").or_else(|| parameter.strip_prefix("Q=")))
+                .find_map(|parameter| {
+                    parameter
+                        .strip_prefix("q=")
+                        .or_else(|| parameter.strip_prefix("Q="))
+                })
                 .map_or(1000, parse_quality);
             Some(MediaRange { range, quality })
         })
@@ -64,7 +80,9 @@ fn quality(ranges: &[MediaRange], offer: &str) -> u16 {
     };
     ranges
         .iter()
-        .filter_map(|range| specificity(&range.range).map(|specificity| (specificity, range.quality)))
+        .filter_map(|range| {
+            specificity(&range.range).map(|specificity| (specificity, range.quality))
+        })
         .max()
         .map_or(0, |(_, quality)| quality)
 }
@@ -96,7 +114,10 @@ mod tests {
         check("text/*", Some("text/plain"));
         check("TEXT/PLAIN", Some("text/plain"));
         check("application/x-ndjson", Some("application/x-ndjson"));
-        check("text/html, text/plain;q=0.5, application/json;q=0.4", Some("text/plain"));
+        check(
+            "text/html, text/plain;q=0.5, application/json;q=0.4",
+            Some("text/plain"),
+        );
         check("*/*;q=0.1, application/json;q=0", Some("text/plain"));
         check("image/png", None);
         check("application/json;q=0", None);

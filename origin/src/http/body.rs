@@ -44,7 +44,11 @@ pub(super) struct Held(Option<OwnedSemaphorePermit>);
 impl HeldBytes {
     pub(super) fn new(bytes_max: usize, wait: Duration) -> Self {
         let units_max = u32::try_from(bytes_max / UNIT).unwrap_or(u32::MAX).max(1);
-        Self { units: Arc::new(Semaphore::new(units_max as usize)), units_max, wait }
+        Self {
+            units: Arc::new(Semaphore::new(units_max as usize)),
+            units_max,
+            wait,
+        }
     }
 
     /// Waits for room; 503 when there is none in time.
@@ -52,11 +56,16 @@ impl HeldBytes {
         if bytes <= FREE_BYTES {
             return Ok(Held::default());
         }
-        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).min(self.units_max);
+        let units = u32::try_from(bytes.div_ceil(UNIT))
+            .unwrap_or(u32::MAX)
+            .min(self.units_max);
         match timeout(self.wait, self.units.clone().acquire_many_owned(units)).await {
             Ok(Ok(permit)) => Ok(Held(Some(permit))),
-            _ => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Too many large values are under way.")
-                .with(header::RETRY_AFTER, HeaderValue::from_static("1"))),
+            _ => Err(Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Too many large values are under way.",
+            )
+            .with(header::RETRY_AFTER, HeaderValue::from_static("1"))),
         }
     }
 }
@@ -73,17 +82,27 @@ impl Held {
 
 /// Reads a request's body. A length above the limit is refused before anything is read,
 /// and a body without a length as soon as it passes the limit.
-pub(super) async fn read(app: &App, fields: &HeaderMap, body: Body) -> Result<(Bytes, Held), Problem> {
+pub(super) async fn read(
+    app: &App,
+    fields: &HeaderMap,
+    body: Body,
+) -> Result<(Bytes, Held), Problem> {
     let pause = app.settings.body_read_timeout;
     let reading = collect(app, fields, body);
-    timeout(pause * WHOLE_BODY_PAUSES, reading).await.unwrap_or_else(|_| Err(too_slow()))
+    timeout(pause * WHOLE_BODY_PAUSES, reading)
+        .await
+        .unwrap_or_else(|_| Err(too_slow()))
 }
 
 async fn collect(app: &App, fields: &HeaderMap, mut body: Body) -> Result<(Bytes, Held), Problem> {
     let bytes_max = app.settings.value_bytes_max;
-    let too_large = || Problem::too_large(bytes_max).with(header::CONNECTION, HeaderValue::from_static("close"));
-    let announced: Option<u64> =
-        fields.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()).and_then(|text| text.parse().ok());
+    let too_large = || {
+        Problem::too_large(bytes_max).with(header::CONNECTION, HeaderValue::from_static("close"))
+    };
+    let announced: Option<u64> = fields
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok())
+        .and_then(|text| text.parse().ok());
     if announced.is_some_and(|length| length > bytes_max as u64) {
         return Err(too_large());
     }
@@ -93,10 +112,16 @@ async fn collect(app: &App, fields: &HeaderMap, mut body: Body) -> Result<(Bytes
     let mut whole = BytesMut::new();
     let mut only: Option<Bytes> = None;
     loop {
-        let frame = timeout(app.settings.body_read_timeout, body.frame()).await.map_err(|_| too_slow())?;
+        let frame = timeout(app.settings.body_read_timeout, body.frame())
+            .await
+            .map_err(|_| too_slow())?;
         let data = match frame {
             None => break,
-            Some(Err(_)) => return Err(Problem::bad_request("The body ended early or is malformed.")),
+            Some(Err(_)) => {
+                return Err(Problem::bad_request(
+                    "The body ended early or is malformed.",
+                ));
+            }
             // Trailers are of no use here.
             Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
         };
@@ -123,15 +148,21 @@ async fn collect(app: &App, fields: &HeaderMap, mut body: Body) -> Result<(Bytes
 }
 
 fn too_slow() -> Problem {
-    Problem::new(StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time.")
-        .with(header::CONNECTION, HeaderValue::from_static("close"))
+    Problem::new(
+        StatusCode::REQUEST_TIMEOUT,
+        "The body did not arrive in time.",
+    )
+    .with(header::CONNECTION, HeaderValue::from_static("close"))
 }
 
 /// A body that keeps its share of the bound until it is sent.
 pub(super) fn holding(data: Bytes, held: Held) -> Body {
     match held.0 {
         None => Body::from(data),
-        Some(_) => Body::new(HoldingBody { data: Some(data), _held: held }),
+        Some(_) => Body::new(HoldingBody {
+            data: Some(data),
+            _held: held,
+        }),
     }
 }
 
@@ -152,7 +183,9 @@ impl http_body::Body for HoldingBody {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let Some(mut data) = self.data.take().filter(|data| !data.is_empty()) else { return Poll::Ready(None) };
+        let Some(mut data) = self.data.take().filter(|data| !data.is_empty()) else {
+            return Poll::Ready(None);
+        };
         let piece = data.split_to(data.len().min(PIECE_BYTES));
         self.data = Some(data);
         Poll::Ready(Some(Ok(Frame::data(piece))))

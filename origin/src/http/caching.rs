@@ -17,18 +17,25 @@ pub(super) fn within_expiry(field: &str, expires_in_seconds: u64) -> String {
             None => (directive, None),
         })
         .collect();
-    let is = |names: &[&str], name: &str| names.iter().any(|known| known.eq_ignore_ascii_case(name));
+    let is =
+        |names: &[&str], name: &str| names.iter().any(|known| known.eq_ignore_ascii_case(name));
     let longest = directives
         .iter()
         .filter(|(name, _)| is(&FRESHNESS, name))
         .map(|(_, seconds)| seconds.unwrap_or(0).min(expires_in_seconds))
         .max();
     let mut limited = Vec::new();
-    for (text, (name, seconds)) in
-        field.split(',').map(str::trim).filter(|text| !text.is_empty()).zip(directives.iter().copied())
+    for (text, (name, seconds)) in field
+        .split(',')
+        .map(str::trim)
+        .filter(|text| !text.is_empty())
+        .zip(directives.iter().copied())
     {
         if is(&FRESHNESS, name) {
-            limited.push(format!("{name}={}", seconds.unwrap_or(0).min(expires_in_seconds)));
+            limited.push(format!(
+                "{name}={}",
+                seconds.unwrap_or(0).min(expires_in_seconds)
+            ));
         } else if is(&STALENESS, name) {
             let left = expires_in_seconds - longest.unwrap_or(expires_in_seconds);
             match seconds.unwrap_or(0).min(left) {
@@ -39,7 +46,9 @@ pub(super) fn within_expiry(field: &str, expires_in_seconds: u64) -> String {
             limited.push(text.to_owned());
         }
     }
-    let never_stored = directives.iter().any(|(name, _)| is(&["no-store", "no-cache"], name));
+    let never_stored = directives
+        .iter()
+        .any(|(name, _)| is(&["no-store", "no-cache"], name));
     if longest.is_none() && !never_stored {
         // Without a lifetime a cache would guess one.
         limited.push(format!("max-age={expires_in_seconds}"));
@@ -53,7 +62,11 @@ mod tests {
 
     #[track_caller]
     fn check(field: &str, expires_in_seconds: u64, expected: &str) {
-        assert_eq!(within_expiry(field, expires_in_seconds), expected, "{field} in {expires_in_seconds}");
+        assert_eq!(
+            within_expiry(field, expires_in_seconds),
+            expected,
+            "{field} in {expires_in_seconds}"
+        );
     }
 
     #[test]
@@ -69,9 +82,17 @@ mod tests {
         check("no-store", 60, "no-store");
         check("public", 60, "public, max-age=60");
         check("", 60, "max-age=60");
-        check("public, S-MaxAge=100, max-age=10", 60, "public, S-MaxAge=60, max-age=10");
+        check(
+            "public, S-MaxAge=100, max-age=10",
+            60,
+            "public, S-MaxAge=60, max-age=10",
+        );
         check("max-age=\"100\"", 60, "max-age=60");
-        check("max-age=x, stale-if-error=100", 60, "max-age=0, stale-if-error=60");
+        check(
+            "max-age=x, stale-if-error=100",
+            60,
+            "max-age=0, stale-if-error=60",
+        );
         check("private, stale-if-error=9", 5, "private, max-age=5");
     }
 }

@@ -37,7 +37,10 @@ pub(super) fn of_change(fields: &HeaderMap) -> Conditions {
 /// and therefore has to be one.
 pub(super) fn of_put(fields: &HeaderMap) -> Result<Conditions, Problem> {
     let if_unmodified_since = date(fields, header::IF_UNMODIFIED_SINCE).map_err(|_| bad_date())?;
-    Ok(Conditions { if_unmodified_since, ..of_change(fields) })
+    Ok(Conditions {
+        if_unmodified_since,
+        ..of_change(fields)
+    })
 }
 
 /// A date in a batch, under the same rule.
@@ -52,7 +55,9 @@ fn bad_date() -> Problem {
 fn tags(fields: &HeaderMap, name: HeaderName) -> Option<TagList> {
     let mut lines = fields.get_all(name).iter().peekable();
     lines.peek()?;
-    let lines: Vec<_> = lines.map(|line| String::from_utf8_lossy(line.as_bytes())).collect();
+    let lines: Vec<_> = lines
+        .map(|line| String::from_utf8_lossy(line.as_bytes()))
+        .collect();
     Some(TagList::parse(&lines.join(",")))
 }
 
@@ -60,8 +65,13 @@ struct NoDate;
 
 fn date(fields: &HeaderMap, name: HeaderName) -> Result<Option<Timestamp>, NoDate> {
     let mut lines = fields.get_all(name).iter();
-    let Some(line) = lines.next() else { return Ok(None) };
-    let date = line.to_str().ok().and_then(|text| Timestamp::parse_http_date(text.trim(), now()));
+    let Some(line) = lines.next() else {
+        return Ok(None);
+    };
+    let date = line
+        .to_str()
+        .ok()
+        .and_then(|text| Timestamp::parse_http_date(text.trim(), now()));
     match date {
         Some(date) if lines.next().is_none() => Ok(Some(date)),
         _ => Err(NoDate),
@@ -70,6 +80,8 @@ fn date(fields: &HeaderMap, name: HeaderName) -> Result<Option<Timestamp>, NoDat
 
 /// Only says which century a two-digit year lies in.
 fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     Timestamp::from_seconds(i64::try_from(since.as_secs()).unwrap_or(i64::MAX / 1_000_000))
 }

@@ -17,13 +17,23 @@ pub(super) fn bucket(encoded: &str) -> Result<BucketName, Problem> {
 }
 
 pub(super) fn names(bucket_encoded: &str, key_encoded: &str) -> Result<(BucketName, Key), Problem> {
-    Ok((bucket(bucket_encoded)?, Key::new(decode_name(key_encoded)?)?))
+    Ok((
+        bucket(bucket_encoded)?,
+        Key::new(decode_name(key_encoded)?)?,
+    ))
 }
 
 /// The media type without parameters, in lower case; `None` where there is none.
 pub(super) fn media_type(fields: &HeaderMap) -> Option<String> {
     let value = fields.get(header::CONTENT_TYPE)?.to_str().ok()?;
-    Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+    Some(
+        value
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase(),
+    )
 }
 
 /// The Content-Type to store.
@@ -37,7 +47,8 @@ pub(super) fn content_type(fields: &HeaderMap) -> Result<String, Problem> {
         None => return Ok(TEXT.to_owned()),
         Some(value) => stored_text(value, "Content-Type")?,
     };
-    let form = media_type(fields).is_some_and(|media| media.is_empty() || media == "application/x-www-form-urlencoded");
+    let form = media_type(fields)
+        .is_some_and(|media| media.is_empty() || media == "application/x-www-form-urlencoded");
     Ok(if form { TEXT.to_owned() } else { value })
 }
 
@@ -59,12 +70,17 @@ fn stored_text(value: &HeaderValue, name: &str) -> Result<String, Problem> {
     match value.to_str() {
         Ok(text) if text.len() <= STORED_FIELD_BYTES_MAX => Ok(text.trim().to_owned()),
         Ok(_) => Err(Problem::bad_request(format!("The {name} is too long."))),
-        Err(_) => Err(Problem::bad_request(format!("The {name} holds more than visible ASCII."))),
+        Err(_) => Err(Problem::bad_request(format!(
+            "The {name} holds more than visible ASCII."
+        ))),
     }
 }
 
 /// The lifetime of a write: `Lacquer-TTL`, or what its bucket says.
-pub(super) fn expiry(fields: &HeaderMap, default_ttl_seconds: Option<i64>) -> Result<Expiry, Problem> {
+pub(super) fn expiry(
+    fields: &HeaderMap,
+    default_ttl_seconds: Option<i64>,
+) -> Result<Expiry, Problem> {
     match ttl_seconds(fields)? {
         Some(seconds) => Ok(Expiry::Seconds(seconds)),
         None => Ok(default_ttl_seconds.map_or(Expiry::Never, Expiry::Seconds)),
@@ -74,12 +90,22 @@ pub(super) fn expiry(fields: &HeaderMap, default_ttl_seconds: Option<i64>) -> Re
 /// The value of `Lacquer-TTL`.
 pub(super) fn ttl_seconds(fields: &HeaderMap) -> Result<Option<i64>, Problem> {
     let mut lines = fields.get_all(LACQUER_TTL).iter();
-    let Some(line) = lines.next() else { return Ok(None) };
-    let digits = line.to_str().ok().map(str::trim).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let Some(line) = lines.next() else {
+        return Ok(None);
+    };
+    let digits = line
+        .to_str()
+        .ok()
+        .map(str::trim)
+        .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     let seconds = digits.and_then(|digits| digits.parse().ok());
     match seconds {
-        Some(seconds) if (1..=TTL_SECONDS_MAX).contains(&seconds) && lines.next().is_none() => Ok(Some(seconds)),
-        _ => Err(Problem::bad_request(format!("Lacquer-TTL is a number of seconds from 1 to {TTL_SECONDS_MAX}."))),
+        Some(seconds) if (1..=TTL_SECONDS_MAX).contains(&seconds) && lines.next().is_none() => {
+            Ok(Some(seconds))
+        }
+        _ => Err(Problem::bad_request(format!(
+            "Lacquer-TTL is a number of seconds from 1 to {TTL_SECONDS_MAX}."
+        ))),
     }
 }
 
@@ -101,14 +127,26 @@ mod tests {
             (None, TEXT),
             (Some(""), TEXT),
             (Some("application/x-www-form-urlencoded"), TEXT),
-            (Some("Application/X-WWW-Form-Urlencoded; charset=utf-8"), TEXT),
+            (
+                Some("Application/X-WWW-Form-Urlencoded; charset=utf-8"),
+                TEXT,
+            ),
             (Some("application/json"), "application/json"),
             (Some("text/html; charset=big5"), "text/html; charset=big5"),
         ] {
-            let lines: Vec<_> = value.map(|value| ("content-type", value)).into_iter().collect();
-            assert_eq!(content_type(&fields(&lines)).unwrap(), expected, "{value:?}");
+            let lines: Vec<_> = value
+                .map(|value| ("content-type", value))
+                .into_iter()
+                .collect();
+            assert_eq!(
+                content_type(&fields(&lines)).unwrap(),
+                expected,
+                "{value:?}"
+            );
         }
-        assert!(content_type(&fields(&[("content-type", "a/b"), ("content-type", "a/b")])).is_err());
+        assert!(
+            content_type(&fields(&[("content-type", "a/b"), ("content-type", "a/b")])).is_err()
+        );
     }
 
     #[test]
@@ -125,18 +163,29 @@ mod tests {
             ("99999999999999999999", None),
             ("ten", None),
         ] {
-            let read = ttl_seconds(&fields(&[("lacquer-ttl", value)])).ok().flatten();
+            let read = ttl_seconds(&fields(&[("lacquer-ttl", value)]))
+                .ok()
+                .flatten();
             assert_eq!(read, expected, "{value}");
         }
         assert_eq!(ttl_seconds(&HeaderMap::new()).unwrap(), None);
         assert_eq!(expiry(&HeaderMap::new(), None).unwrap(), Expiry::Never);
-        assert_eq!(expiry(&HeaderMap::new(), Some(7)).unwrap(), Expiry::Seconds(7));
+        assert_eq!(
+            expiry(&HeaderMap::new(), Some(7)).unwrap(),
+            Expiry::Seconds(7)
+        );
     }
 
     #[test]
     fn identity_is_no_encoding() {
-        assert_eq!(content_encoding(&fields(&[("content-encoding", "identity")])).unwrap(), None);
-        assert_eq!(content_encoding(&fields(&[("content-encoding", "gzip")])).unwrap(), Some("gzip".to_owned()));
+        assert_eq!(
+            content_encoding(&fields(&[("content-encoding", "identity")])).unwrap(),
+            None
+        );
+        assert_eq!(
+            content_encoding(&fields(&[("content-encoding", "gzip")])).unwrap(),
+            Some("gzip".to_owned())
+        );
         assert_eq!(content_encoding(&HeaderMap::new()).unwrap(), None);
     }
 }

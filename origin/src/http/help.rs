@@ -11,7 +11,10 @@ pub(super) fn page(status: StatusCode) -> Response {
     let mut response = Response::new(Body::from(PAGE));
     *response.status_mut() = status;
     let fields = response.headers_mut();
-    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    fields.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
     fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
@@ -23,6 +26,8 @@ pub(super) fn not_found() -> Response {
 /// 405, with the methods that the resource has (RFC 9110 §15.5.6).
 pub(super) fn not_allowed(methods: &'static str) -> Response {
     let mut response = page(StatusCode::METHOD_NOT_ALLOWED);
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
+    response
+        .headers_mut()
+        .insert(header::ALLOW, HeaderValue::from_static(methods));
     response
 }

@@ -23,7 +23,10 @@ pub(super) async fn ready(app: &Arc<App>) -> Result<Response, Problem> {
 fn text(text: &'static str) -> Response {
     let mut response = Response::new(Body::from(text));
     let fields = response.headers_mut();
-    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    fields.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
     fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

@@ -24,7 +24,11 @@ const LIMIT_DEFAULT: u32 = 1_000;
 const LIMIT_MAX: u32 = 10_000;
 
 /// The keys of a bucket, in the order of their bytes.
-pub(super) async fn keys(app: &Arc<App>, bucket: BucketName, parts: &Parts) -> Result<Response, Problem> {
+pub(super) async fn keys(
+    app: &Arc<App>,
+    bucket: BucketName,
+    parts: &Parts,
+) -> Result<Response, Problem> {
     let Some(media_type) = choose(&parts.headers, &[JSON, TEXT, NDJSON]) else {
         return Err(Problem::new(
             StatusCode::NOT_ACCEPTABLE,
@@ -34,7 +38,10 @@ pub(super) async fn keys(app: &Arc<App>, bucket: BucketName, parts: &Parts) -> R
     };
     let page = parse_page(parts.uri.query().unwrap_or_default())?;
     let Some(listing) = app.store.list(&bucket, &page).await? else {
-        return Err(Problem::new(StatusCode::NOT_FOUND, "There is no such bucket."));
+        return Err(Problem::new(
+            StatusCode::NOT_FOUND,
+            "There is no such bucket.",
+        ));
     };
     let body = match media_type {
         TEXT => lines(listing.keys.iter().cloned()),
@@ -43,7 +50,11 @@ pub(super) async fn keys(app: &Arc<App>, bucket: BucketName, parts: &Parts) -> R
     };
     let mut response = Response::new(Body::from(body));
     let fields = response.headers_mut();
-    let content_type = if media_type == TEXT { "text/plain; charset=utf-8" } else { media_type };
+    let content_type = if media_type == TEXT {
+        "text/plain; charset=utf-8"
+    } else {
+        media_type
+    };
     if let Ok(value) = HeaderValue::try_from(content_type) {
         fields.insert(header::CONTENT_TYPE, value);
     }
@@ -62,7 +73,9 @@ pub(super) async fn buckets(app: &Arc<App>) -> Result<Response, Problem> {
     let buckets = app.store.usage().await?;
     let list: Vec<_> = buckets
         .into_iter()
-        .map(|bucket| json!({ "bucket": bucket.bucket, "keys": bucket.keys, "bytes": bucket.bytes }))
+        .map(
+            |bucket| json!({ "bucket": bucket.bucket, "keys": bucket.keys, "bytes": bucket.bytes }),
+        )
         .collect();
     let mut response = Response::new(Body::from(json!(list).to_string()));
     let fields = response.headers_mut();
@@ -77,7 +90,11 @@ fn lines(keys: impl Iterator<Item = String>) -> String {
 
 /// The same list behind the last key (RFC 8288).
 fn next_link(bucket: &BucketName, page: &Page, last: &str) -> String {
-    let mut link = format!("</kv/{}?after={}", encode_segment(bucket.as_str()), encode_segment(last));
+    let mut link = format!(
+        "</kv/{}?after={}",
+        encode_segment(bucket.as_str()),
+        encode_segment(last)
+    );
     if !page.prefix.is_empty() {
         link += &format!("&prefix={}", encode_segment(&page.prefix));
     }
@@ -96,7 +113,9 @@ fn parse_page(query: &str) -> Result<Page, Problem> {
             _ => continue,
         };
         if place.replace(decode(value)?).is_some() {
-            return Err(Problem::bad_request(format!("The parameter {name} is given twice.")));
+            return Err(Problem::bad_request(format!(
+                "The parameter {name} is given twice."
+            )));
         }
     }
     let limit = match limit {
@@ -107,7 +126,11 @@ fn parse_page(query: &str) -> Result<Page, Problem> {
             _ => return Err(Problem::bad_request("The limit is a number from 1.")),
         },
     };
-    Ok(Page { prefix: prefix.unwrap_or_default(), after: after.unwrap_or_default(), limit })
+    Ok(Page {
+        prefix: prefix.unwrap_or_default(),
+        after: after.unwrap_or_default(),
+        limit,
+    })
 }
 
 /// Decodes a value as forms encode it.
@@ -118,7 +141,9 @@ fn decode(value: &str) -> Result<String, Problem> {
         .map_err(|_| Problem::bad_request("A parameter is not UTF-8."))?
         .into_owned();
     if text.chars().count() > KEY_CHARS_MAX || text.chars().any(char::is_control) {
-        return Err(Problem::bad_request("A parameter is too long or holds a control character."));
+        return Err(Problem::bad_request(
+            "A parameter is too long or holds a control character.",
+        ));
     }
     Ok(text)
 }
@@ -140,7 +165,10 @@ mod tests {
     #[test]
     fn pages_are_read_from_the_query() {
         check("", Some(("", "", LIMIT_DEFAULT)));
-        check("prefix=a%2Fb&after=a%2Fb+c&limit=5", Some(("a/b", "a/b c", 5)));
+        check(
+            "prefix=a%2Fb&after=a%2Fb+c&limit=5",
+            Some(("a/b", "a/b c", 5)),
+        );
         check("limit=99999999", Some(("", "", LIMIT_MAX)));
         check("prefix=%E8%AE%93&other=1", Some(("讓", "", LIMIT_DEFAULT)));
         check("limit=0", None);
@@ -154,9 +182,19 @@ mod tests {
     #[test]
     fn the_link_leads_on() {
         let bucket = BucketName::new("b c").unwrap();
-        let page = Page { prefix: "a&".to_owned(), after: String::new(), limit: 2 };
+        let page = Page {
+            prefix: "a&".to_owned(),
+            after: String::new(),
+            limit: 2,
+        };
         let link = next_link(&bucket, &page, "a&b>\"");
-        assert_eq!(link, "</kv/b%20c?after=a%26b%3E%22&prefix=a%26&limit=2>; rel=\"next\"");
-        check("after=a%26b%3E%22&prefix=a%26&limit=2", Some(("a&", "a&b>\"", 2)));
+        assert_eq!(
+            link,
+            "</kv/b%20c?after=a%26b%3E%22&prefix=a%26&limit=2>; rel=\"next\""
+        );
+        check(
+            "after=a%26b%3E%22&prefix=a%26&limit=2",
+            Some(("a&", "a&b>\"", 2)),
+        );
     }
 }

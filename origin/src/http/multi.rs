@@ -18,7 +18,8 @@ use super::problem::Problem;
 use super::value::purge;
 use super::{App, conditions, fields};
 use crate::kv::{
-    BucketName, EntryData, Key, Outcome, Timestamp, Timestamps, Value, Write, WriteAction, WriteConditions,
+    BucketName, EntryData, Key, Outcome, Timestamp, Timestamps, Value, Write, WriteAction,
+    WriteConditions,
 };
 
 /// Most items in one batch.
@@ -73,22 +74,30 @@ pub(super) async fn read(
     parts: &Parts,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (items, _held) = parse::<KeyItem>(app, &parts.headers, body, StatusCode::BAD_REQUEST).await?;
+    let (items, _held) =
+        parse::<KeyItem>(app, &parts.headers, body, StatusCode::BAD_REQUEST).await?;
     let mut keys = Vec::with_capacity(items.len());
     let mut dates = Vec::with_capacity(items.len());
     for item in items {
         keys.push(Key::new(item.key)?);
         dates.push(date(item.modified_at.as_deref())?);
     }
-    let entries = app.store.read_many(&bucket, &keys, app.settings.value_bytes_max).await?;
+    let entries = app
+        .store
+        .read_many(&bucket, &keys, app.settings.value_bytes_max)
+        .await?;
     let bytes: u64 = entries.iter().map(|(_, entry)| entry.meta.data_bytes).sum();
     let held = app.held.hold(bytes as usize).await?;
     let mut found = Map::new();
     for (position, entry) in entries {
-        let is_asked = dates[position].is_none_or(|date| date.second() == entry.meta.modified_at.second());
+        let is_asked =
+            dates[position].is_none_or(|date| date.second() == entry.meta.modified_at.second());
         let EntryData::Here(data) = entry.data else {
-            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "A value grew while it was read.")
-                .with(header::RETRY_AFTER, HeaderValue::from_static("1")));
+            return Err(Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "A value grew while it was read.",
+            )
+            .with(header::RETRY_AFTER, HeaderValue::from_static("1")));
         };
         if is_asked {
             found.insert(keys[position].as_str().to_owned(), to_json(&data));
@@ -112,7 +121,8 @@ pub(super) async fn write(
     body: Body,
 ) -> Result<Response, Problem> {
     app.store.admit(&bucket).await?;
-    let (items, held) = parse::<WriteItem>(app, &parts.headers, body, StatusCode::PAYLOAD_TOO_LARGE).await?;
+    let (items, held) =
+        parse::<WriteItem>(app, &parts.headers, body, StatusCode::PAYLOAD_TOO_LARGE).await?;
     let policy = app.store.policy(&bucket);
     let expiry = fields::expiry(&parts.headers, policy.default_ttl_seconds)?;
     let mut writes = Vec::with_capacity(items.len());
@@ -125,7 +135,11 @@ pub(super) async fn write(
                 .map_err(|_| Problem::bad_request("The base64 of an item is malformed."))?
                 .into(),
         };
-        let value = Value { data, content_type: TEXT.to_owned(), content_encoding: None };
+        let value = Value {
+            data,
+            content_type: TEXT.to_owned(),
+            content_encoding: None,
+        };
         writes.push(Write {
             bucket: bucket.clone(),
             key: Key::new(item.key)?,
@@ -135,7 +149,10 @@ pub(super) async fn write(
                 dated: date.filter(|_| policy.timestamps == Timestamps::Client),
                 timestamps: policy.timestamps,
             },
-            conditions: WriteConditions { unmodified_since: date, ..WriteConditions::default() },
+            conditions: WriteConditions {
+                unmodified_since: date,
+                ..WriteConditions::default()
+            },
         });
     }
     carry_out(app, &bucket, writes, held).await
@@ -148,7 +165,8 @@ pub(super) async fn delete(
     parts: &Parts,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (items, held) = parse::<DeleteItem>(app, &parts.headers, body, StatusCode::BAD_REQUEST).await?;
+    let (items, held) =
+        parse::<DeleteItem>(app, &parts.headers, body, StatusCode::BAD_REQUEST).await?;
     let mut writes = Vec::with_capacity(items.len());
     for item in items {
         let (key, modified_at) = match item {
@@ -168,9 +186,18 @@ pub(super) async fn delete(
     carry_out(app, &bucket, writes, held).await
 }
 
-async fn carry_out(app: &Arc<App>, bucket: &BucketName, writes: Vec<Write>, held: Held) -> Result<Response, Problem> {
+async fn carry_out(
+    app: &Arc<App>,
+    bucket: &BucketName,
+    writes: Vec<Write>,
+    held: Held,
+) -> Result<Response, Problem> {
     let keys: Vec<Key> = writes.iter().map(|write| write.key.clone()).collect();
-    let outcomes = if writes.is_empty() { Vec::new() } else { app.store.write_many(writes).await? };
+    let outcomes = if writes.is_empty() {
+        Vec::new()
+    } else {
+        app.store.write_many(writes).await?
+    };
     let mut results = Map::new();
     for (key, outcome) in keys.into_iter().zip(outcomes) {
         let result = match outcome {
@@ -205,7 +232,10 @@ async fn parse<Item: DeserializeOwned>(
     let items: Vec<Item> = serde_json::from_slice(&text)
         .map_err(|error| Problem::bad_request(format!("Failed to parse JSON body: {error}.")))?;
     if items.len() > ITEMS_MAX {
-        return Err(Problem::new(too_many, format!("A batch has at most {ITEMS_MAX} items.")));
+        return Err(Problem::new(
+            too_many,
+            format!("A batch has at most {ITEMS_MAX} items."),
+        ));
     }
     Ok((items, held))
 }
@@ -217,7 +247,10 @@ fn date(text: Option<&str>) -> Result<Option<Timestamp>, Problem> {
 fn json(value: &Json, held: Held) -> Response {
     let mut response = Response::new(holding(Bytes::from(value.to_string()), held));
     let fields = response.headers_mut();
-    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    fields.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

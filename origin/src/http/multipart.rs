@@ -28,5 +28,8 @@ pub(super) fn assemble(content_type: &str, data: &Bytes, parts: &[ByteRange]) ->
         body.extend_from_slice(&data[part.first as usize..=part.last as usize]);
     }
     body.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
-    Multipart { content_type: format!("multipart/byteranges; boundary={boundary}"), body }
+    Multipart {
+        content_type: format!("multipart/byteranges; boundary={boundary}"),
+        body,
+    }
 }

@@ -16,13 +16,12 @@ use super::problem::Problem;
 use super::value::{current, purge, stored, written};
 use super::{App, conditions, fields};
 use crate::kv::{
-    BucketName, Conditions, Entry, EntryData, Expiry, Key, Outcome, PatchFormat, RevisionList, TagList, Value, Verdict,
-    Write, WriteAction, WriteConditions, apply_patch, judge_change,
+    BucketName, Conditions, Entry, EntryData, Expiry, Key, Outcome, PatchFormat, RevisionList,
+    TagList, Value, Verdict, Write, WriteAction, WriteConditions, apply_patch, judge_change,
 };
 
 const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
-const FORMATS: &str =
-    "application/merge-patch+json, application/json-patch+json, application/vnd.lacquer.increment+json";
+const FORMATS: &str = "application/merge-patch+json, application/json-patch+json, application/vnd.lacquer.increment+json";
 /// Patches above this size, or of values above it, are computed off the threads that serve connections.
 const INLINE_BYTES: usize = 64 << 10;
 /// Attempts at a patch that other programs keep overtaking.
@@ -40,7 +39,10 @@ pub(super) struct PatchLocks {
 
 impl PatchLocks {
     pub(super) fn new() -> Self {
-        Self { locks: (0..LOCKS).map(|_| Mutex::default()).collect(), hasher: RandomState::new() }
+        Self {
+            locks: (0..LOCKS).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
+        }
     }
 
     fn of(&self, bucket: &BucketName, key: &Key) -> &Mutex<()> {
@@ -59,16 +61,24 @@ pub(super) async fn patch(
     let ttl_seconds = fields::ttl_seconds(&parts.headers)?;
     app.store.admit(&bucket).await?;
     let (patch, _held) = body::read(app, &parts.headers, body).await?;
-    let _turn = timeout(app.settings.timeout, app.patch_locks.of(&bucket, &key).lock())
-        .await
-        .map_err(|_| Problem::from(crate::store::StoreError::Busy))?;
+    let _turn = timeout(
+        app.settings.timeout,
+        app.patch_locks.of(&bucket, &key).lock(),
+    )
+    .await
+    .map_err(|_| Problem::from(crate::store::StoreError::Busy))?;
     for _ in 0..ATTEMPTS_MAX {
-        let Some((entry, data, held)) = read_whole(app, &bucket, &key, &conditions).await? else { continue };
+        let Some((entry, data, held)) = read_whole(app, &bucket, &key, &conditions).await? else {
+            continue;
+        };
         if judge_change(&conditions, &current(&entry.meta)) == Verdict::Failed {
             return Err(Problem::precondition_failed(Some(written(&entry.meta))));
         }
         if entry.meta.content_encoding.is_some() {
-            return Err(Problem::new(StatusCode::CONFLICT, "The stored value is encoded and cannot be patched."));
+            return Err(Problem::new(
+                StatusCode::CONFLICT,
+                "The stored value is encoded and cannot be patched.",
+            ));
         }
         let patched = Bytes::from(compute(app, format, data, patch.clone()).await?);
         let policy = app.store.policy(&bucket);
@@ -81,7 +91,8 @@ pub(super) async fn patch(
                     content_type: entry.meta.content_type.clone(),
                     content_encoding: None,
                 },
-                expiry: ttl_seconds.map_or(Expiry::Keep(policy.default_ttl_seconds), Expiry::Seconds),
+                expiry: ttl_seconds
+                    .map_or(Expiry::Keep(policy.default_ttl_seconds), Expiry::Seconds),
                 dated: None,
                 timestamps: policy.timestamps,
             },
@@ -95,14 +106,19 @@ pub(super) async fn patch(
             purge(app, parts.uri.path(), &bucket, &key);
             let mut response = stored(written);
             if let Ok(media_type) = HeaderValue::try_from(entry.meta.content_type) {
-                response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+                response
+                    .headers_mut()
+                    .insert(header::CONTENT_TYPE, media_type);
             }
             *response.body_mut() = holding(patched, held);
             return Ok(response);
         }
     }
-    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "The value changes faster than it can be patched.")
-        .with(header::RETRY_AFTER, HeaderValue::from_static("1")))
+    Err(Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "The value changes faster than it can be patched.",
+    )
+    .with(header::RETRY_AFTER, HeaderValue::from_static("1")))
 }
 
 fn format_of(fields: &HeaderMap) -> Result<PatchFormat, Problem> {
@@ -137,16 +153,25 @@ async fn read_whole(
     }
     let bytes = entry.meta.data_bytes;
     let held = app.held.hold(bytes as usize).await?;
-    let data = app.store.read_part(bucket, key, entry.meta.revision, 0, bytes).await?;
+    let data = app
+        .store
+        .read_part(bucket, key, entry.meta.revision, 0, bytes)
+        .await?;
     Ok(data.map(|data| (entry, data, held)))
 }
 
-async fn compute(app: &App, format: PatchFormat, stored: Bytes, patch: Bytes) -> Result<Vec<u8>, Problem> {
+async fn compute(
+    app: &App,
+    format: PatchFormat,
+    stored: Bytes,
+    patch: Bytes,
+) -> Result<Vec<u8>, Problem> {
     let bytes_max = app.settings.value_bytes_max;
     if stored.len() + patch.len() <= INLINE_BYTES {
         return Ok(apply_patch(format, &stored, &patch, bytes_max)?);
     }
-    let computing = tokio::task::spawn_blocking(move || apply_patch(format, &stored, &patch, bytes_max));
+    let computing =
+        tokio::task::spawn_blocking(move || apply_patch(format, &stored, &patch, bytes_max));
     match computing.await {
         Ok(patched) => Ok(patched?),
         Err(_) => Err(Problem::internal()),

@@ -27,7 +27,11 @@ pub(super) struct Problem {
 
 impl Problem {
     pub(super) fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, detail: detail.into(), fields: Vec::new() }
+        Self {
+            status,
+            detail: detail.into(),
+            fields: Vec::new(),
+        }
     }
 
     pub(super) fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
@@ -35,7 +39,10 @@ impl Problem {
     }
 
     pub(super) fn internal() -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "The server failed to answer this request.")
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "The server failed to answer this request.",
+        )
     }
 
     pub(super) fn no_such_key() -> Self {
@@ -43,12 +50,18 @@ impl Problem {
     }
 
     pub(super) fn too_large(bytes_max: usize) -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, format!("The limit is {bytes_max} bytes."))
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("The limit is {bytes_max} bytes."),
+        )
     }
 
     /// 412; with what is stored, where that is known.
     pub(super) fn precondition_failed(current: Option<Written>) -> Self {
-        let mut problem = Self::new(StatusCode::PRECONDITION_FAILED, "A condition of the request is not met.");
+        let mut problem = Self::new(
+            StatusCode::PRECONDITION_FAILED,
+            "A condition of the request is not met.",
+        );
         if let Some(current) = current {
             problem = problem
                 .with(header::ETAG, current.revision.to_string())
@@ -92,20 +105,25 @@ impl Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         let unavailable = |detail: &'static str| {
-            Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).with(header::RETRY_AFTER, RETRY_AFTER)
+            Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+                .with(header::RETRY_AFTER, RETRY_AFTER)
         };
         match error {
             StoreError::Unavailable | StoreError::Connect(_) => {
                 unavailable("The database does not answer. Nothing was changed.")
             }
-            StoreError::Busy => unavailable("Too many requests wait for the database. Nothing was changed."),
+            StoreError::Busy => {
+                unavailable("Too many requests wait for the database. Nothing was changed.")
+            }
             StoreError::OutcomeUnknown => unavailable(
                 "The database was lost while it carried out the write. It may have been carried out: read before you repeat it.",
             ),
-            StoreError::NoSuchBucket => Self::new(StatusCode::NOT_FOUND, "There is no such bucket."),
-            StoreError::TooLarge { bytes_max } => {
-                Self::bad_request(format!("The values are larger than {bytes_max} bytes in all; ask for fewer."))
+            StoreError::NoSuchBucket => {
+                Self::new(StatusCode::NOT_FOUND, "There is no such bucket.")
             }
+            StoreError::TooLarge { bytes_max } => Self::bad_request(format!(
+                "The values are larger than {bytes_max} bytes in all; ask for fewer."
+            )),
             error => {
                 tracing::error!(error = &error as &dyn std::error::Error, "the store failed");
                 Self::internal()
@@ -118,9 +136,13 @@ impl From<NameError> for Problem {
     fn from(error: NameError) -> Self {
         Self::bad_request(match error {
             NameError::Empty => "A bucket or key is empty.".into(),
-            NameError::TooLong { chars_max } => format!("A bucket or key has more than {chars_max} characters."),
+            NameError::TooLong { chars_max } => {
+                format!("A bucket or key has more than {chars_max} characters.")
+            }
             NameError::Control => "A bucket or key holds a control character.".into(),
-            NameError::Escape => "A % in the path starts no escape of two hexadecimal digits.".into(),
+            NameError::Escape => {
+                "A % in the path starts no escape of two hexadecimal digits.".into()
+            }
             NameError::NotUtf8 => "A bucket or key is not UTF-8.".into(),
         })
     }
@@ -129,7 +151,9 @@ impl From<NameError> for Problem {
 impl From<PatchError> for Problem {
     fn from(error: PatchError) -> Self {
         let status = match &error {
-            PatchError::Document { .. } | PatchError::Range { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            PatchError::Document { .. } | PatchError::Range { .. } => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
             PatchError::Stored { .. } | PatchError::Conflict { .. } => StatusCode::CONFLICT,
             PatchError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         };

@@ -33,7 +33,11 @@ impl<'a> Route<'a> {
             };
         }
         if let Some(bucket) = path.strip_prefix("/multi/") {
-            return if bucket.is_empty() || bucket.contains('/') { Self::Unknown } else { Self::Multi { bucket } };
+            return if bucket.is_empty() || bucket.contains('/') {
+                Self::Unknown
+            } else {
+                Self::Multi { bucket }
+            };
         }
         match path {
             "/kv" => Self::Buckets,
@@ -68,11 +72,41 @@ mod tests {
 
     #[test]
     fn paths_name_resources() {
-        check("/kv/b/k", Route::Value { bucket: "b", key: "k" });
-        check("/kv/b/a/b/c", Route::Value { bucket: "b", key: "a/b/c" });
-        check("/kv/b%2Fc/a%2Fb", Route::Value { bucket: "b%2Fc", key: "a%2Fb" });
-        check("/kv/b/", Route::Value { bucket: "b", key: "" });
-        check("/kv//k", Route::Value { bucket: "", key: "k" });
+        check(
+            "/kv/b/k",
+            Route::Value {
+                bucket: "b",
+                key: "k",
+            },
+        );
+        check(
+            "/kv/b/a/b/c",
+            Route::Value {
+                bucket: "b",
+                key: "a/b/c",
+            },
+        );
+        check(
+            "/kv/b%2Fc/a%2Fb",
+            Route::Value {
+                bucket: "b%2Fc",
+                key: "a%2Fb",
+            },
+        );
+        check(
+            "/kv/b/",
+            Route::Value {
+                bucket: "b",
+                key: "",
+            },
+        );
+        check(
+            "/kv//k",
+            Route::Value {
+                bucket: "",
+                key: "k",
+            },
+        );
         check("/kv/b", Route::Bucket { bucket: "b" });
         check("/kv", Route::Buckets);
         check("/kv/", Route::Unknown);

@@ -13,8 +13,9 @@ use super::caching::within_expiry;
 use super::problem::Problem;
 use super::{App, conditions, fields, multipart};
 use crate::kv::{
-    BucketName, ByteRange, Current, Entry, EntryData, Key, Meta, Outcome, Selection, Tag, TagList, Timestamps, Value,
-    Verdict, Write, WriteAction, Written, encode_segment, judge_read, select_ranges,
+    BucketName, ByteRange, Current, Entry, EntryData, Key, Meta, Outcome, Selection, Tag, TagList,
+    Timestamps, Value, Verdict, Write, WriteAction, Written, encode_segment, judge_read,
+    select_ranges,
 };
 use crate::store::BucketPolicy;
 
@@ -25,7 +26,11 @@ const VARY_IF_MATCH: HeaderValue = HeaderValue::from_static("If-Match");
 /// Reads of a large value that is being overwritten, before giving up.
 const READS_MAX: usize = 5;
 
-pub(super) async fn get(app: &Arc<App>, (bucket, key): (BucketName, Key), parts: &Parts) -> Result<Response, Problem> {
+pub(super) async fn get(
+    app: &Arc<App>,
+    (bucket, key): (BucketName, Key),
+    parts: &Parts,
+) -> Result<Response, Problem> {
     let conditions = conditions::of_read(&parts.headers);
     for _ in 0..READS_MAX {
         let Some(entry) = app.store.read(&bucket, &key).await? else {
@@ -39,7 +44,8 @@ pub(super) async fn get(app: &Arc<App>, (bucket, key): (BucketName, Key), parts:
         let policy = app.store.policy(&bucket);
         match verdict {
             Verdict::Failed => {
-                return Err(Problem::precondition_failed(Some(written(&entry.meta))).with(header::VARY, VARY_IF_MATCH));
+                return Err(Problem::precondition_failed(Some(written(&entry.meta)))
+                    .with(header::VARY, VARY_IF_MATCH));
             }
             Verdict::NotModified => {
                 let mut response = Response::new(Body::empty());
@@ -51,7 +57,9 @@ pub(super) async fn get(app: &Arc<App>, (bucket, key): (BucketName, Key), parts:
         }
         let selection = match parts.method {
             // Range is defined for GET alone (RFC 9110 §14.2).
-            Method::GET if range_applies(&parts.headers, &entry.meta) => select(&parts.headers, &entry.meta),
+            Method::GET if range_applies(&parts.headers, &entry.meta) => {
+                select(&parts.headers, &entry.meta)
+            }
             _ => Selection::Whole,
         };
         if parts.method == Method::HEAD {
@@ -61,8 +69,11 @@ pub(super) async fn get(app: &Arc<App>, (bucket, key): (BucketName, Key), parts:
             return Ok(response);
         }
     }
-    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "The value changes faster than it can be read.")
-        .with(header::RETRY_AFTER, HeaderValue::from_static("1")))
+    Err(Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "The value changes faster than it can be read.",
+    )
+    .with(header::RETRY_AFTER, HeaderValue::from_static("1")))
 }
 
 /// Sends an entry or the selected parts. `None`: its revision went while its bytes were being read.
@@ -80,20 +91,29 @@ async fn deliver(
     describe(response.headers_mut(), bucket, &meta, policy);
     match selection {
         Selection::Unsatisfiable => {
-            return Err(Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, "The value has no such part.")
-                .with(header::CONTENT_RANGE, format!("bytes */{length}"))
-                .with(header::VARY, VARY_IF_MATCH));
+            return Err(Problem::new(
+                StatusCode::RANGE_NOT_SATISFIABLE,
+                "The value has no such part.",
+            )
+            .with(header::CONTENT_RANGE, format!("bytes */{length}"))
+            .with(header::VARY, VARY_IF_MATCH));
         }
         Selection::Whole => {
-            let whole = ByteRange { first: 0, last: length.saturating_sub(1) };
-            let Some((data, held)) = bytes_of(app, bucket, key, &meta, data, whole).await? else { return Ok(None) };
+            let whole = ByteRange {
+                first: 0,
+                last: length.saturating_sub(1),
+            };
+            let Some((data, held)) = bytes_of(app, bucket, key, &meta, data, whole).await? else {
+                return Ok(None);
+            };
             *response.body_mut() = holding(data, held);
         }
         Selection::Parts(parts) => {
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
             match parts[..] {
                 [part] => {
-                    let Some((data, held)) = bytes_of(app, bucket, key, &meta, data, part).await? else {
+                    let Some((data, held)) = bytes_of(app, bucket, key, &meta, data, part).await?
+                    else {
                         return Ok(None);
                     };
                     let range = format!("bytes {}-{}/{length}", part.first, part.last);
@@ -101,8 +121,13 @@ async fn deliver(
                     *response.body_mut() = holding(data, held);
                 }
                 _ => {
-                    let whole = ByteRange { first: 0, last: length.saturating_sub(1) };
-                    let Some((data, mut held)) = bytes_of(app, bucket, key, &meta, data, whole).await? else {
+                    let whole = ByteRange {
+                        first: 0,
+                        last: length.saturating_sub(1),
+                    };
+                    let Some((data, mut held)) =
+                        bytes_of(app, bucket, key, &meta, data, whole).await?
+                    else {
                         return Ok(None);
                     };
                     let multipart = multipart::assemble(&meta.content_type, &data, &parts);
@@ -111,7 +136,11 @@ async fn deliver(
                         drop(data);
                         held = app.held.hold(multipart.body.len()).await?;
                     }
-                    insert(response.headers_mut(), header::CONTENT_TYPE, multipart.content_type);
+                    insert(
+                        response.headers_mut(),
+                        header::CONTENT_TYPE,
+                        multipart.content_type,
+                    );
                     *response.body_mut() = holding(Bytes::from(multipart.body), held);
                 }
             }
@@ -131,10 +160,16 @@ async fn bytes_of(
 ) -> Result<Option<(Bytes, Held)>, Problem> {
     match data {
         EntryData::Here(data) if data.is_empty() => Ok(Some((data, Held::default()))),
-        EntryData::Here(data) => Ok(Some((data.slice(part.first as usize..=part.last as usize), Held::default()))),
+        EntryData::Here(data) => Ok(Some((
+            data.slice(part.first as usize..=part.last as usize),
+            Held::default(),
+        ))),
         EntryData::Apart => {
             let held = app.held.hold(part.bytes() as usize).await?;
-            let data = app.store.read_part(bucket, key, meta.revision, part.first, part.bytes()).await?;
+            let data = app
+                .store
+                .read_part(bucket, key, meta.revision, part.first, part.bytes())
+                .await?;
             Ok(data.map(|data| (data, held)))
         }
     }
@@ -143,7 +178,9 @@ async fn bytes_of(
 /// Whether Range is to be looked at: If-Range has to name this revision (RFC 9110 §13.1.5).
 /// A date never does, because here a value may change and keep its date.
 fn range_applies(fields: &HeaderMap, meta: &Meta) -> bool {
-    let Some(value) = fields.get(header::IF_RANGE) else { return true };
+    let Some(value) = fields.get(header::IF_RANGE) else {
+        return true;
+    };
     match value.to_str().map(TagList::parse) {
         Ok(TagList::Tags(tags)) => {
             matches!(&tags[..], [Tag::Strong(tag)] if format!("\"{tag}\"") == meta.revision.to_string())
@@ -154,7 +191,10 @@ fn range_applies(fields: &HeaderMap, meta: &Meta) -> bool {
 
 fn select(fields: &HeaderMap, meta: &Meta) -> Selection {
     let mut lines = fields.get_all(header::RANGE).iter();
-    match (lines.next().and_then(|line| line.to_str().ok()), lines.next()) {
+    match (
+        lines.next().and_then(|line| line.to_str().ok()),
+        lines.next(),
+    ) {
         (Some(field), None) => select_ranges(field, meta.data_bytes),
         _ => Selection::Whole,
     }
@@ -163,7 +203,9 @@ fn select(fields: &HeaderMap, meta: &Meta) -> Selection {
 fn head(bucket: &BucketName, meta: &Meta, policy: &BucketPolicy) -> Response {
     let mut response = Response::new(Body::empty());
     describe(response.headers_mut(), bucket, meta, policy);
-    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(meta.data_bytes));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_LENGTH, HeaderValue::from(meta.data_bytes));
     response
 }
 
@@ -184,8 +226,16 @@ fn describe(fields: &mut HeaderMap, bucket: &BucketName, meta: &Meta, policy: &B
             insert(fields, CDN_CACHE_CONTROL, &*policy.cdn_cache_control);
         }
         Some(left) => {
-            insert(fields, header::CACHE_CONTROL, within_expiry(&policy.cache_control, left.as_secs()));
-            insert(fields, CDN_CACHE_CONTROL, within_expiry(&policy.cdn_cache_control, left.as_secs()));
+            insert(
+                fields,
+                header::CACHE_CONTROL,
+                within_expiry(&policy.cache_control, left.as_secs()),
+            );
+            insert(
+                fields,
+                CDN_CACHE_CONTROL,
+                within_expiry(&policy.cdn_cache_control, left.as_secs()),
+            );
         }
     }
     insert(fields, SURROGATE_KEY, encode_segment(bucket.as_str()));
@@ -200,11 +250,18 @@ fn insert(fields: &mut HeaderMap, name: HeaderName, value: impl TryInto<HeaderVa
 }
 
 pub(super) fn current(meta: &Meta) -> Current {
-    Current { revision: meta.revision, modified_at: meta.modified_at, dating: meta.dating }
+    Current {
+        revision: meta.revision,
+        modified_at: meta.modified_at,
+        dating: meta.dating,
+    }
 }
 
 pub(super) fn written(meta: &Meta) -> Written {
-    Written { revision: meta.revision, modified_at: meta.modified_at }
+    Written {
+        revision: meta.revision,
+        modified_at: meta.modified_at,
+    }
 }
 
 pub(super) async fn put(
@@ -231,7 +288,11 @@ pub(super) async fn put(
     };
     let write = Write {
         action: WriteAction::Put {
-            value: Value { data, content_type, content_encoding },
+            value: Value {
+                data,
+                content_type,
+                content_encoding,
+            },
             expiry,
             dated,
             timestamps: policy.timestamps,
@@ -276,8 +337,16 @@ pub(super) async fn delete(
 /// 200 with the validators of what was written.
 pub(super) fn stored(written: Written) -> Response {
     let mut response = Response::new(Body::empty());
-    insert(response.headers_mut(), header::ETAG, written.revision.to_string());
-    insert(response.headers_mut(), header::LAST_MODIFIED, written.modified_at.to_string());
+    insert(
+        response.headers_mut(),
+        header::ETAG,
+        written.revision.to_string(),
+    );
+    insert(
+        response.headers_mut(),
+        header::LAST_MODIFIED,
+        written.modified_at.to_string(),
+    );
     response
 }
 

@@ -47,7 +47,10 @@ impl TagList {
                     // Something follows a tag that is no comma: the member is not a tag.
                     tags.pop();
                     tags.push(Tag::Other);
-                    after.split_once(',').map_or("", |(_, next)| next).trim_start_matches([' ', '\t', ','])
+                    after
+                        .split_once(',')
+                        .map_or("", |(_, next)| next)
+                        .trim_start_matches([' ', '\t', ','])
                 }
             };
         }
@@ -71,7 +74,10 @@ fn take_tag(text: &str) -> (Tag, &str) {
             None => (Tag::Other, ""),
         };
     }
-    if let Some(date) = text.get(..DATE_BYTES).and_then(Timestamp::parse_imf_fixdate) {
+    if let Some(date) = text
+        .get(..DATE_BYTES)
+        .and_then(Timestamp::parse_imf_fixdate)
+    {
         return (Tag::Date(date), &text[DATE_BYTES..]);
     }
     match text.find(',') {
@@ -99,9 +105,19 @@ impl Conditions {
     /// If-Match is absent (RFC 9110 §13.2.2, step 2).
     pub fn for_write(&self) -> WriteConditions {
         WriteConditions {
-            if_match: self.if_match.as_ref().map(|list| revisions(list, Comparison::Strong)),
-            if_none_match: self.if_none_match.as_ref().map(|list| revisions(list, Comparison::Weak)),
-            unmodified_since: self.if_match.is_none().then_some(self.if_unmodified_since).flatten(),
+            if_match: self
+                .if_match
+                .as_ref()
+                .map(|list| revisions(list, Comparison::Strong)),
+            if_none_match: self
+                .if_none_match
+                .as_ref()
+                .map(|list| revisions(list, Comparison::Weak)),
+            unmodified_since: self
+                .if_match
+                .is_none()
+                .then_some(self.if_unmodified_since)
+                .flatten(),
         }
     }
 }
@@ -216,9 +232,15 @@ pub fn judge_change(conditions: &Conditions, current: &Current) -> Verdict {
         RevisionList::Of(revisions) => revisions.contains(&current.revision),
     };
     let failed = write.if_match.as_ref().is_some_and(|list| !names(list))
-        || write.unmodified_since.is_some_and(|date| current.modified_at.second() > date.second())
+        || write
+            .unmodified_since
+            .is_some_and(|date| current.modified_at.second() > date.second())
         || write.if_none_match.as_ref().is_some_and(names);
-    if failed { Verdict::Failed } else { Verdict::Proceed }
+    if failed {
+        Verdict::Failed
+    } else {
+        Verdict::Proceed
+    }
 }
 
 /// If-Match of a read also takes the date of the entry, quoted or bare.
@@ -241,7 +263,9 @@ fn matches_weakly(list: &TagList, current: &Current) -> bool {
     match list {
         TagList::Any => true,
         TagList::Tags(tags) => tags.iter().any(|tag| match tag {
-            Tag::Strong(opaque) | Tag::Weak(opaque) => parse_revision(opaque) == Some(current.revision),
+            Tag::Strong(opaque) | Tag::Weak(opaque) => {
+                parse_revision(opaque) == Some(current.revision)
+            }
             Tag::Date(_) | Tag::Other => false,
         }),
     }
@@ -280,12 +304,20 @@ mod tests {
             modified_at: Timestamp::from_micros(date(DATE).micros() + 999_999),
             dating: Dating::Moved,
         };
-        assert_eq!(judge_read(&conditions(fields), Some(&current)), expected, "{fields:?}");
+        assert_eq!(
+            judge_read(&conditions(fields), Some(&current)),
+            expected,
+            "{fields:?}"
+        );
     }
 
     #[track_caller]
     fn check_missing(fields: &[(&str, &str)], expected: Verdict) {
-        assert_eq!(judge_read(&conditions(fields), None), expected, "{fields:?}");
+        assert_eq!(
+            judge_read(&conditions(fields), None),
+            expected,
+            "{fields:?}"
+        );
     }
 
     #[test]
@@ -300,9 +332,21 @@ mod tests {
         check(&[("If-Match", DATE)], Proceed);
         check(&[("If-Match", &format!("\"1\", {DATE}"))], Proceed);
         check(&[("If-Match", &format!("{AFTER}, {DATE}, \"1\""))], Proceed);
-        for refused in
-            ["", "\"6\"", "W/\"7\"", "7", "\"07\"", "\"+7\"", "\"7", "\"7\"x", "*, \"6\"", AFTER, BEFORE, "w/\"7\"", "\"6\" \"7\""]
-        {
+        for refused in [
+            "",
+            "\"6\"",
+            "W/\"7\"",
+            "7",
+            "\"07\"",
+            "\"+7\"",
+            "\"7",
+            "\"7\"x",
+            "*, \"6\"",
+            AFTER,
+            BEFORE,
+            "w/\"7\"",
+            "\"6\" \"7\"",
+        ] {
             check(&[("If-Match", refused)], Failed);
         }
     }
@@ -313,9 +357,15 @@ mod tests {
         check(&[("If-Unmodified-Since", DATE)], Proceed);
         check(&[("If-Unmodified-Since", AFTER)], Proceed);
         check(&[("If-Unmodified-Since", BEFORE)], Failed);
-        check(&[("If-Match", "\"7\""), ("If-Unmodified-Since", BEFORE)], Proceed);
+        check(
+            &[("If-Match", "\"7\""), ("If-Unmodified-Since", BEFORE)],
+            Proceed,
+        );
         check(&[("If-Match", "\"6\""), ("If-None-Match", "\"7\"")], Failed);
-        check(&[("If-Match", "\"7\""), ("If-None-Match", "\"7\"")], NotModified);
+        check(
+            &[("If-Match", "\"7\""), ("If-None-Match", "\"7\"")],
+            NotModified,
+        );
         check(&[("If-None-Match", "*")], NotModified);
         check(&[("If-None-Match", "\"7\"")], NotModified);
         check(&[("If-None-Match", "W/\"7\"")], NotModified);
@@ -325,13 +375,23 @@ mod tests {
         check(&[("If-Modified-Since", DATE)], NotModified);
         check(&[("If-Modified-Since", AFTER)], NotModified);
         check(&[("If-Modified-Since", BEFORE)], Proceed);
-        check(&[("If-None-Match", "\"6\""), ("If-Modified-Since", DATE)], Proceed);
-        check(&[("If-Unmodified-Since", BEFORE), ("If-None-Match", "\"7\"")], Failed);
+        check(
+            &[("If-None-Match", "\"6\""), ("If-Modified-Since", DATE)],
+            Proceed,
+        );
+        check(
+            &[("If-Unmodified-Since", BEFORE), ("If-None-Match", "\"7\"")],
+            Failed,
+        );
     }
 
     #[test]
     fn a_kept_date_proves_nothing() {
-        let current = Current { revision: Revision(7), modified_at: date(DATE), dating: Dating::Kept };
+        let current = Current {
+            revision: Revision(7),
+            modified_at: date(DATE),
+            dating: Dating::Kept,
+        };
         let verdict = judge_read(&conditions(&[("If-Modified-Since", DATE)]), Some(&current));
         assert_eq!(verdict, Verdict::Proceed);
     }
@@ -348,7 +408,11 @@ mod tests {
     #[test]
     fn changes_fail_where_reads_are_not_modified() {
         use Verdict::{Failed, Proceed};
-        let current = Current { revision: Revision(7), modified_at: date(DATE), dating: Dating::Moved };
+        let current = Current {
+            revision: Revision(7),
+            modified_at: date(DATE),
+            dating: Dating::Moved,
+        };
         for (fields, expected) in [
             (&[][..], Proceed),
             (&[("If-Match", "\"7\"")], Proceed),
@@ -360,19 +424,57 @@ mod tests {
             (&[("If-None-Match", "\"6\"")], Proceed),
             (&[("If-Unmodified-Since", BEFORE)], Failed),
             (&[("If-Unmodified-Since", DATE)], Proceed),
-            (&[("If-Match", "\"7\""), ("If-Unmodified-Since", BEFORE)], Proceed),
+            (
+                &[("If-Match", "\"7\""), ("If-Unmodified-Since", BEFORE)],
+                Proceed,
+            ),
         ] {
-            assert_eq!(judge_change(&conditions(fields), &current), expected, "{fields:?}");
+            assert_eq!(
+                judge_change(&conditions(fields), &current),
+                expected,
+                "{fields:?}"
+            );
         }
     }
 
     #[test]
     fn writes_compare_revisions() {
-        let of = |numbers: &[i64]| Some(RevisionList::Of(numbers.iter().copied().map(Revision).collect()));
-        let write = conditions(&[("If-Match", "\"1\", W/\"2\", \"x\", 3"), ("If-Unmodified-Since", DATE)]).for_write();
-        assert_eq!(write, WriteConditions { if_match: of(&[1]), if_none_match: None, unmodified_since: None });
-        let write = conditions(&[("If-None-Match", "\"1\", W/\"2\""), ("If-Unmodified-Since", DATE)]).for_write();
-        assert_eq!(write, WriteConditions { if_match: None, if_none_match: of(&[1, 2]), unmodified_since: Some(date(DATE)) });
-        assert_eq!(conditions(&[("If-None-Match", "*")]).for_write().if_none_match, Some(RevisionList::Any));
+        let of = |numbers: &[i64]| {
+            Some(RevisionList::Of(
+                numbers.iter().copied().map(Revision).collect(),
+            ))
+        };
+        let write = conditions(&[
+            ("If-Match", "\"1\", W/\"2\", \"x\", 3"),
+            ("If-Unmodified-Since", DATE),
+        ])
+        .for_write();
+        assert_eq!(
+            write,
+            WriteConditions {
+                if_match: of(&[1]),
+                if_none_match: None,
+                unmodified_since: None
+            }
+        );
+        let write = conditions(&[
+            ("If-None-Match", "\"1\", W/\"2\""),
+            ("If-Unmodified-Since", DATE),
+        ])
+        .for_write();
+        assert_eq!(
+            write,
+            WriteConditions {
+                if_match: None,
+                if_none_match: of(&[1, 2]),
+                unmodified_since: Some(date(DATE))
+            }
+        );
+        assert_eq!(
+            conditions(&[("If-None-Match", "*")])
+                .for_write()
+                .if_none_match,
+            Some(RevisionList::Any)
+        );
     }
 }

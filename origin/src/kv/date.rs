@@ -5,8 +5,18 @@ use std::fmt;
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
 const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-const WEEKDAYS_LONG: [&str; 7] = ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
-const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const WEEKDAYS_LONG: [&str; 7] = [
+    "Thursday",
+    "Friday",
+    "Saturday",
+    "Sunday",
+    "Monday",
+    "Tuesday",
+    "Wednesday",
+];
+const MONTHS: [&str; 12] = [
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+];
 
 /// A point in time, as PostgreSQL keeps it: microseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,7 +32,9 @@ impl Timestamp {
 
     /// Whole seconds since the epoch, negative before it.
     pub const fn from_seconds(seconds: i64) -> Self {
-        Self { micros: seconds * MICROS_PER_SECOND }
+        Self {
+            micros: seconds * MICROS_PER_SECOND,
+        }
     }
 
     /// Microseconds since the epoch.
@@ -130,7 +142,11 @@ fn parse_time(text: &str) -> Option<i64> {
     if bytes.len() != 8 || bytes[2] != b':' || bytes[5] != b':' {
         return None;
     }
-    let (hour, minute, second) = (digits(&text[..2])?, digits(&text[3..5])?, digits(&text[6..])?);
+    let (hour, minute, second) = (
+        digits(&text[..2])?,
+        digits(&text[3..5])?,
+        digits(&text[6..])?,
+    );
     (hour < 24 && minute < 60 && second <= 60).then(|| hour * 3600 + minute * 60 + second.min(59))
 }
 
@@ -142,7 +158,10 @@ fn digits(text: &str) -> Option<i64> {
 }
 
 fn position(names: &[&str], name: &str) -> Option<i64> {
-    names.iter().position(|candidate| *candidate == name).map(|index| index as i64)
+    names
+        .iter()
+        .position(|candidate| *candidate == name)
+        .map(|index| index as i64)
 }
 
 fn assemble(year: i64, month: i64, day: i64, time: i64) -> Option<Timestamp> {
@@ -150,7 +169,9 @@ fn assemble(year: i64, month: i64, day: i64, time: i64) -> Option<Timestamp> {
     if year < 1 || day < 1 || day > days_in_month(year, month) {
         return None;
     }
-    Some(Timestamp::from_seconds(days_from_civil(year, month, day) * SECONDS_PER_DAY + time))
+    Some(Timestamp::from_seconds(
+        days_from_civil(year, month, day) * SECONDS_PER_DAY + time,
+    ))
 }
 
 fn days_in_month(year: i64, month: i64) -> i64 {
@@ -168,7 +189,8 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let months_since_march = (month + 9) % 12;
     let day_of_year = (153 * months_since_march + 2) / 5 + day - 1;
-    year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + day_of_year - 719_468
+    year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + day_of_year
+        - 719_468
 }
 
 /// The inverse of [`days_from_civil`]: year, month from 1, day from 1.
@@ -176,8 +198,11 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let cycle = days.div_euclid(146_097);
     let day_of_cycle = days.rem_euclid(146_097);
-    let year_of_cycle = (day_of_cycle - day_of_cycle / 1_460 + day_of_cycle / 36_524 - day_of_cycle / 146_096) / 365;
-    let day_of_year = day_of_cycle - (365 * year_of_cycle + year_of_cycle / 4 - year_of_cycle / 100);
+    let year_of_cycle = (day_of_cycle - day_of_cycle / 1_460 + day_of_cycle / 36_524
+        - day_of_cycle / 146_096)
+        / 365;
+    let day_of_year =
+        day_of_cycle - (365 * year_of_cycle + year_of_cycle / 4 - year_of_cycle / 100);
     let months_since_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * months_since_march + 2) / 5 + 1;
     let month = (months_since_march + 2) % 12 + 1;
@@ -194,7 +219,11 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, seconds: Option<i64>) {
-        assert_eq!(Timestamp::parse_http_date(text, NOW), seconds.map(Timestamp::from_seconds), "{text}");
+        assert_eq!(
+            Timestamp::parse_http_date(text, NOW),
+            seconds.map(Timestamp::from_seconds),
+            "{text}"
+        );
     }
 
     #[test]
@@ -242,7 +271,10 @@ mod tests {
         let mut seconds = -62_135_596_800;
         while seconds < 253_402_300_800 {
             let date = Timestamp::from_seconds(seconds);
-            assert_eq!(Timestamp::parse_http_date(&date.to_string(), NOW), Some(date));
+            assert_eq!(
+                Timestamp::parse_http_date(&date.to_string(), NOW),
+                Some(date)
+            );
             seconds += 86_400 * 13 + 3_607;
         }
     }
@@ -251,6 +283,9 @@ mod tests {
     fn a_fraction_belongs_to_its_second() {
         assert_eq!(Timestamp::from_micros(1_999_999).second(), 1);
         assert_eq!(Timestamp::from_micros(-1).second(), -1);
-        assert_eq!(Timestamp::from_micros(784_111_777_999_999).to_string(), "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(
+            Timestamp::from_micros(784_111_777_999_999).to_string(),
+            "Sun, 06 Nov 1994 08:49:37 GMT"
+        );
     }
 }

@@ -12,7 +12,11 @@ pub const KEY_CHARS_MAX: usize = 1_024;
 const HEAD_CHARS: usize = 384;
 
 /// Everything but RFC 3986's unreserved characters is escaped.
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// Why a name was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -129,7 +133,11 @@ mod tests {
     #[track_caller]
     fn check(encoded: &str, expected: Result<&str, NameError>) {
         let key = decode_name(encoded).and_then(Key::new);
-        assert_eq!(key.as_ref().map(Key::as_str).map_err(|error| *error), expected, "{encoded}");
+        assert_eq!(
+            key.as_ref().map(Key::as_str).map_err(|error| *error),
+            expected,
+            "{encoded}"
+        );
     }
 
     #[test]
@@ -156,11 +164,18 @@ mod tests {
     fn limits_count_characters() {
         let longest = "讓".repeat(KEY_CHARS_MAX);
         assert!(Key::new(longest.clone()).is_ok());
-        assert_eq!(Key::new(longest + "x"), Err(NameError::TooLong { chars_max: KEY_CHARS_MAX }));
+        assert_eq!(
+            Key::new(longest + "x"),
+            Err(NameError::TooLong {
+                chars_max: KEY_CHARS_MAX
+            })
+        );
         assert!(BucketName::new("b".repeat(BUCKET_CHARS_MAX)).is_ok());
         assert_eq!(
             BucketName::new("b".repeat(BUCKET_CHARS_MAX + 1)),
-            Err(NameError::TooLong { chars_max: BUCKET_CHARS_MAX })
+            Err(NameError::TooLong {
+                chars_max: BUCKET_CHARS_MAX
+            })
         );
     }
 
@@ -179,7 +194,10 @@ mod tests {
         for name in ["plain-._~", "a/b c?d#e%f", "讓我們", "\"<>\\^`{|}"] {
             let encoded = encode_segment(name);
             assert_eq!(decode_name(&encoded).unwrap(), name);
-            assert!(encoded.is_ascii() && !encoded.contains(['/', '?', '#', ' ', '"']), "{encoded}");
+            assert!(
+                encoded.is_ascii() && !encoded.contains(['/', '?', '#', ' ', '"']),
+                "{encoded}"
+            );
         }
     }
 }

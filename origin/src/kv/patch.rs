@@ -66,11 +66,13 @@ pub fn apply_patch(
     bytes_max: usize,
 ) -> Result<Vec<u8>, PatchError> {
     let patch = Document::parse(format, patch)?;
-    let mut value: Value = serde_json::from_slice(stored)
-        .map_err(|_| PatchError::Stored { reason: "it is not JSON".to_owned() })?;
+    let mut value: Value = serde_json::from_slice(stored).map_err(|_| PatchError::Stored {
+        reason: "it is not JSON".to_owned(),
+    })?;
     if !lossless::keeps_its_numbers(stored) {
         return Err(PatchError::Stored {
-            reason: "it holds a number that neither 64-bit integers nor doubles can keep".to_owned(),
+            reason: "it holds a number that neither 64-bit integers nor doubles can keep"
+                .to_owned(),
         });
     }
     match patch {
@@ -78,8 +80,9 @@ pub fn apply_patch(
         Document::Operations(operations) => apply_operations(&mut value, &operations, bytes_max)?,
         Document::Increment(members) => increment::apply(&mut value, members)?,
     }
-    let patched = serde_json::to_vec(&value)
-        .map_err(|error| PatchError::Conflict { reason: error.to_string() })?;
+    let patched = serde_json::to_vec(&value).map_err(|error| PatchError::Conflict {
+        reason: error.to_string(),
+    })?;
     if patched.len() > bytes_max {
         return Err(PatchError::TooLarge { bytes_max });
     }
@@ -95,9 +98,12 @@ enum Document {
 impl Document {
     fn parse(format: PatchFormat, patch: &[u8]) -> Result<Self, PatchError> {
         let invalid = |reason: String| PatchError::Document { reason };
-        let value: Value = serde_json::from_slice(patch).map_err(|error| invalid(error.to_string()))?;
+        let value: Value =
+            serde_json::from_slice(patch).map_err(|error| invalid(error.to_string()))?;
         if !lossless::keeps_its_numbers(patch) {
-            return Err(invalid("a number is beyond 64-bit integers and doubles".to_owned()));
+            return Err(invalid(
+                "a number is beyond 64-bit integers and doubles".to_owned(),
+            ));
         }
         match format {
             PatchFormat::Merge => Ok(Self::Merge(value)),
@@ -105,14 +111,21 @@ impl Document {
                 let patch: json_patch::Patch =
                     serde_json::from_value(value).map_err(|error| invalid(error.to_string()))?;
                 if patch.0.len() > OPERATIONS_MAX {
-                    return Err(invalid(format!("it has more than {OPERATIONS_MAX} operations")));
+                    return Err(invalid(format!(
+                        "it has more than {OPERATIONS_MAX} operations"
+                    )));
                 }
                 Ok(Self::Operations(patch.0))
             }
             PatchFormat::Increment => match value {
-                Value::Object(members) => match members.iter().find(|(_, by)| !by.is_number() && !by.is_null()) {
+                Value::Object(members) => match members
+                    .iter()
+                    .find(|(_, by)| !by.is_number() && !by.is_null())
+                {
                     None => Ok(Self::Increment(members)),
-                    Some((member, _)) => Err(invalid(format!("{member:?} is neither a number nor null"))),
+                    Some((member, _)) => {
+                        Err(invalid(format!("{member:?} is neither a number nor null")))
+                    }
                 },
                 _ => Err(invalid("it is not an object".to_owned())),
             },
@@ -122,7 +135,11 @@ impl Document {
 
 /// Applies one operation after the other. A `copy` may double the value each time,
 /// so what copies add is counted before they happen.
-fn apply_operations(value: &mut Value, operations: &[PatchOperation], bytes_max: usize) -> Result<(), PatchError> {
+fn apply_operations(
+    value: &mut Value,
+    operations: &[PatchOperation],
+    bytes_max: usize,
+) -> Result<(), PatchError> {
     let mut copied_bytes = 0_usize;
     for (number, operation) in operations.iter().enumerate() {
         if let PatchOperation::Copy(copy) = operation
@@ -142,7 +159,12 @@ fn apply_operations(value: &mut Value, operations: &[PatchOperation], bytes_max:
                 PatchErrorKind::CannotMoveInsideItself => "a value cannot move into itself",
                 _ => "it cannot be applied",
             };
-            PatchError::Conflict { reason: format!("operation {number} at {:?}: {what}", operation.path().as_str()) }
+            PatchError::Conflict {
+                reason: format!(
+                    "operation {number} at {:?}: {what}",
+                    operation.path().as_str()
+                ),
+            }
         })?;
     }
     Ok(())
@@ -161,7 +183,8 @@ fn json_bytes(value: &Value) -> usize {
         }
     }
     let mut count = Count(0);
-    serde_json::to_writer(&mut count, value).expect("a JSON value has string keys, and counting does not fail");
+    serde_json::to_writer(&mut count, value)
+        .expect("a JSON value has string keys, and counting does not fail");
     count.0
 }
 

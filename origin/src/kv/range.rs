@@ -33,7 +33,9 @@ pub enum Selection {
 
 /// Applies a Range field's value to a value of `length` bytes (RFC 9110 §14.1.2).
 pub fn select_ranges(field: &str, length: u64) -> Selection {
-    let Some((unit, set)) = field.split_once('=') else { return Selection::Whole };
+    let Some((unit, set)) = field.split_once('=') else {
+        return Selection::Whole;
+    };
     if !unit.trim().eq_ignore_ascii_case("bytes") {
         return Selection::Whole;
     }
@@ -79,17 +81,27 @@ fn select_one(spec: &str, length: u64) -> Option<Option<ByteRange>> {
         if suffix == 0 || length == 0 {
             return Some(None);
         }
-        return Some(Some(ByteRange { first: length - suffix.min(length), last: length - 1 }));
+        return Some(Some(ByteRange {
+            first: length - suffix.min(length),
+            last: length - 1,
+        }));
     }
     let first = position(first)?;
-    let last = if last.is_empty() { u64::MAX } else { position(last)? };
+    let last = if last.is_empty() {
+        u64::MAX
+    } else {
+        position(last)?
+    };
     if last < first {
         return None;
     }
     if first >= length {
         return Some(None);
     }
-    Some(Some(ByteRange { first, last: last.min(length - 1) }))
+    Some(Some(ByteRange {
+        first,
+        last: last.min(length - 1),
+    }))
 }
 
 /// Digits only; a number beyond 64 bits is as far away as the largest.
@@ -106,11 +118,20 @@ mod tests {
 
     #[track_caller]
     fn check(field: &str, length: u64, expected: Selection) {
-        assert_eq!(select_ranges(field, length), expected, "{field} of {length}");
+        assert_eq!(
+            select_ranges(field, length),
+            expected,
+            "{field} of {length}"
+        );
     }
 
     fn parts(ranges: &[(u64, u64)]) -> Selection {
-        Selection::Parts(ranges.iter().map(|&(first, last)| ByteRange { first, last }).collect())
+        Selection::Parts(
+            ranges
+                .iter()
+                .map(|&(first, last)| ByteRange { first, last })
+                .collect(),
+        )
     }
 
     #[test]
@@ -135,17 +156,39 @@ mod tests {
         check("bytes=-0", 10, Selection::Unsatisfiable);
         check("bytes=0-", 0, Selection::Unsatisfiable);
         check("bytes=-5", 0, Selection::Unsatisfiable);
-        check("bytes=99999999999999999999999-", 10, Selection::Unsatisfiable);
+        check(
+            "bytes=99999999999999999999999-",
+            10,
+            Selection::Unsatisfiable,
+        );
     }
 
     #[test]
     fn malformed_or_unreasonable_fields_are_ignored() {
-        for field in ["", "bytes", "bytes=", "bytes=,", "bytes=x", "bytes=5-3", "bytes=--1", "bytes=1-2-3", "lines=0-1", "bytes=0x1-2", "bytes=+1-2"] {
+        for field in [
+            "",
+            "bytes",
+            "bytes=",
+            "bytes=,",
+            "bytes=x",
+            "bytes=5-3",
+            "bytes=--1",
+            "bytes=1-2-3",
+            "lines=0-1",
+            "bytes=0x1-2",
+            "bytes=+1-2",
+        ] {
             check(field, 10, Selection::Whole);
         }
         check("bytes=0-5,3-8", 10, Selection::Whole);
         check("bytes=0-,0-,0-", 10, Selection::Whole);
-        let many = format!("bytes={}", (0..=RANGES_MAX).map(|n| format!("{}-{}", 2 * n, 2 * n)).collect::<Vec<_>>().join(","));
+        let many = format!(
+            "bytes={}",
+            (0..=RANGES_MAX)
+                .map(|n| format!("{}-{}", 2 * n, 2 * n))
+                .collect::<Vec<_>>()
+                .join(",")
+        );
         check(&many, 1000, Selection::Whole);
     }
 }

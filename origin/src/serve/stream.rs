@@ -35,17 +35,28 @@ struct Lingering {
 
 impl PatientStream {
     pub(super) fn new(socket: TcpStream, patience: Duration) -> Self {
-        Self { socket, patience, stalled: None, lingering: None }
+        Self {
+            socket,
+            patience,
+            stalled: None,
+            lingering: None,
+        }
     }
 
     /// Passes a write's progress on; an error when there has been none for too long.
-    fn watch<T>(&mut self, context: &mut Context<'_>, progress: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn watch<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        progress: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         if progress.is_ready() {
             self.stalled = None;
             return progress;
         }
         let patience = self.patience;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(patience)));
+        let stalled = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(sleep(patience)));
         ready!(stalled.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
@@ -62,7 +73,11 @@ impl AsyncRead for PatientStream {
 }
 
 impl AsyncWrite for PatientStream {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let progress = Pin::new(&mut self.socket).poll_write(context, bytes);
         self.watch(context, progress)
     }
@@ -89,15 +104,17 @@ impl AsyncWrite for PatientStream {
         if this.lingering.is_none() {
             ready!(Pin::new(&mut this.socket).poll_shutdown(context))?;
         }
-        let lingering = this
-            .lingering
-            .get_or_insert_with(|| Lingering { deadline: Box::pin(sleep(LINGER)), bytes_left: LINGER_BYTES });
+        let lingering = this.lingering.get_or_insert_with(|| Lingering {
+            deadline: Box::pin(sleep(LINGER)),
+            bytes_left: LINGER_BYTES,
+        });
         let mut waste = [0; 16 << 10];
         while lingering.bytes_left > 0 {
             let mut buffer = ReadBuf::new(&mut waste);
             match Pin::new(&mut this.socket).poll_read(context, &mut buffer) {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
-                    lingering.bytes_left = lingering.bytes_left.saturating_sub(buffer.filled().len());
+                    lingering.bytes_left =
+                        lingering.bytes_left.saturating_sub(buffer.filled().len());
                 }
                 // Closed, or broken, which is as good.
                 Poll::Ready(_) => return Poll::Ready(Ok(())),

@@ -15,7 +15,9 @@ use super::StoreError;
 use super::connect::Session;
 use super::error::{Failure, failure};
 use super::rows::{from_system_time, to_system_time};
-use crate::kv::{BucketName, Expiry, Outcome, Revision, RevisionList, Timestamps, Write, WriteAction, Written};
+use crate::kv::{
+    BucketName, Expiry, Outcome, Revision, RevisionList, Timestamps, Write, WriteAction, Written,
+};
 
 /// Attempts at a write that races with other programs, or that PostgreSQL rolls back for a deadlock.
 const ATTEMPTS_MAX: usize = 20;
@@ -43,7 +45,9 @@ fn plan(writes: &[Write]) -> Vec<Statement> {
     let mut seen: HashMap<(&str, &str), usize> = HashMap::with_capacity(writes.len());
     let mut rounds: Vec<Vec<usize>> = Vec::new();
     for (position, write) in writes.iter().enumerate() {
-        let round = seen.entry((write.bucket.as_str(), write.key.as_str())).or_default();
+        let round = seen
+            .entry((write.bucket.as_str(), write.key.as_str()))
+            .or_default();
         if rounds.len() == *round {
             rounds.push(Vec::new());
         }
@@ -52,14 +56,21 @@ fn plan(writes: &[Write]) -> Vec<Statement> {
     }
     let mut statements = Vec::new();
     for mut round in rounds {
-        round.sort_by(|&a, &b| (&writes[a].bucket, &writes[a].key).cmp(&(&writes[b].bucket, &writes[b].key)));
-        let (plain, conditional): (Vec<usize>, Vec<usize>) =
-            round.into_iter().partition(|&position| is_plain(&writes[position]));
+        round.sort_by(|&a, &b| {
+            (&writes[a].bucket, &writes[a].key).cmp(&(&writes[b].bucket, &writes[b].key))
+        });
+        let (plain, conditional): (Vec<usize>, Vec<usize>) = round
+            .into_iter()
+            .partition(|&position| is_plain(&writes[position]));
         if !plain.is_empty() {
             statements.push(Statement::Put(plain));
         }
         let same_bucket = |a: &usize, b: &usize| writes[*a].bucket == writes[*b].bucket;
-        statements.extend(conditional.chunk_by(same_bucket).map(|chunk| Statement::Judge(chunk.to_vec())));
+        statements.extend(
+            conditional
+                .chunk_by(same_bucket)
+                .map(|chunk| Statement::Judge(chunk.to_vec())),
+        );
     }
     statements
 }
@@ -79,7 +90,10 @@ fn is_plain(write: &Write) -> bool {
 }
 
 /// Carries out a lane's group. Each write is answered for itself, whatever becomes of the others.
-pub(super) async fn run_group(session: &Session, writes: &[Write]) -> Vec<Result<Outcome, StoreError>> {
+pub(super) async fn run_group(
+    session: &Session,
+    writes: &[Write],
+) -> Vec<Result<Outcome, StoreError>> {
     let statements = plan(writes);
     let answered = match &statements[..] {
         [] => return Vec::new(),
@@ -98,9 +112,10 @@ pub(super) async fn run_group(session: &Session, writes: &[Write]) -> Vec<Result
             outcomes
         }
         // The connection is gone: any of them may have been committed.
-        Err(error) if failure(&error) == Failure::Lost => {
-            writes.iter().map(|_| Err(StoreError::OutcomeUnknown)).collect()
-        }
+        Err(error) if failure(&error) == Failure::Lost => writes
+            .iter()
+            .map(|_| Err(StoreError::OutcomeUnknown))
+            .collect(),
         // Everything was rolled back. One write's fault must not be the others'.
         Err(_) => {
             let mut outcomes = Vec::with_capacity(writes.len());
@@ -114,7 +129,11 @@ pub(super) async fn run_group(session: &Session, writes: &[Write]) -> Vec<Result
 
 async fn run_alone(session: &Session, write: &Write) -> Result<Outcome, StoreError> {
     let writes = std::slice::from_ref(write);
-    let statement = if is_plain(write) { Statement::Put(vec![0]) } else { Statement::Judge(vec![0]) };
+    let statement = if is_plain(write) {
+        Statement::Put(vec![0])
+    } else {
+        Statement::Judge(vec![0])
+    };
     for _ in 0..ATTEMPTS_MAX {
         if !session.is_usable() {
             // Lost between two statements: nothing of this one was sent.
@@ -133,24 +152,35 @@ async fn run_alone(session: &Session, write: &Write) -> Result<Outcome, StoreErr
 }
 
 /// Carries out writes in one transaction: all, or none.
-pub(super) async fn run_transaction(session: &Session, writes: &[Write]) -> Result<Vec<Outcome>, StoreError> {
+pub(super) async fn run_transaction(
+    session: &Session,
+    writes: &[Write],
+) -> Result<Vec<Outcome>, StoreError> {
     let statements = plan(writes);
     for _ in 0..ATTEMPTS_MAX {
         match try_transaction(session, &statements, writes).await {
             Ok(Some(answers)) => {
-                let done = in_order(answers, writes.len()).into_iter().map(|answer| match answer {
-                    Answer::Done(outcome) => Ok(outcome),
-                    Answer::Raced => Err(StoreError::Unavailable),
-                });
+                let done = in_order(answers, writes.len())
+                    .into_iter()
+                    .map(|answer| match answer {
+                        Answer::Done(outcome) => Ok(outcome),
+                        Answer::Raced => Err(StoreError::Unavailable),
+                    });
                 return done.collect();
             }
             Ok(None) => continue,
             Err(error) if failure(&error) == Failure::Retry => {
-                session.client.batch_execute("ROLLBACK").await.map_err(StoreError::harmless)?;
+                session
+                    .client
+                    .batch_execute("ROLLBACK")
+                    .await
+                    .map_err(StoreError::harmless)?;
             }
             Err(error) => {
                 // A lost connection has rolled back, unless it was lost in COMMIT.
-                if failure(&error) != Failure::Lost && session.client.batch_execute("ROLLBACK").await.is_err() {
+                if failure(&error) != Failure::Lost
+                    && session.client.batch_execute("ROLLBACK").await.is_err()
+                {
                     session.discard();
                 }
                 return Err(StoreError::writing(error));
@@ -187,7 +217,11 @@ async fn execute_together(
     writes: &[Write],
 ) -> Result<Vec<(usize, Answer)>, Error> {
     let begin = session.client.batch_execute("BEGIN");
-    let work = join_all(statements.iter().map(|statement| execute(session, statement, writes)));
+    let work = join_all(
+        statements
+            .iter()
+            .map(|statement| execute(session, statement, writes)),
+    );
     let commit = session.client.batch_execute("COMMIT");
     // join! polls in this order, and polling is what sends.
     let (begun, answered, committed) = tokio::join!(biased; begin, work, commit);
@@ -200,7 +234,11 @@ async fn execute_together(
     Ok(answers)
 }
 
-async fn execute(session: &Session, statement: &Statement, writes: &[Write]) -> Result<Vec<(usize, Answer)>, Error> {
+async fn execute(
+    session: &Session,
+    statement: &Statement,
+    writes: &[Write],
+) -> Result<Vec<(usize, Answer)>, Error> {
     match statement {
         Statement::Put(positions) => put(session, positions, writes).await,
         Statement::Judge(positions) => judge(session, positions, writes).await,
@@ -209,7 +247,11 @@ async fn execute(session: &Session, statement: &Statement, writes: &[Write]) -> 
 
 fn in_order(mut answers: Vec<(usize, Answer)>, count: usize) -> Vec<Answer> {
     answers.sort_by_key(|(position, _)| *position);
-    assert_eq!(answers.len(), count, "each write is in one statement, and each statement answers for its own");
+    assert_eq!(
+        answers.len(),
+        count,
+        "each write is in one statement, and each statement answers for its own"
+    );
     answers.into_iter().map(|(_, answer)| answer).collect()
 }
 
@@ -240,7 +282,13 @@ impl<'a> Columns<'a> {
         let (head, tail) = write.key.split();
         self.heads.push(head);
         self.tails.push(tail);
-        let WriteAction::Put { value, expiry, dated, timestamps } = &write.action else {
+        let WriteAction::Put {
+            value,
+            expiry,
+            dated,
+            timestamps,
+        } = &write.action
+        else {
             self.dated.push(None);
             self.ttl_seconds.push(None);
             self.keeps_expiry.push(false);
@@ -266,13 +314,21 @@ impl<'a> Columns<'a> {
         self.keeps_expiry.push(keeps_expiry);
         self.last_write.push(last_write);
         self.content_types.push(&value.content_type);
-        self.content_encodings.push(value.content_encoding.as_deref());
+        self.content_encodings
+            .push(value.content_encoding.as_deref());
         self.data.push(&value.data);
     }
 }
 
-async fn put(session: &Session, positions: &[usize], writes: &[Write]) -> Result<Vec<(usize, Answer)>, Error> {
-    let buckets: Vec<&str> = positions.iter().map(|&position| writes[position].bucket.as_str()).collect();
+async fn put(
+    session: &Session,
+    positions: &[usize],
+    writes: &[Write],
+) -> Result<Vec<(usize, Answer)>, Error> {
+    let buckets: Vec<&str> = positions
+        .iter()
+        .map(|&position| writes[position].bucket.as_str())
+        .collect();
     let columns = Columns::of(positions, writes);
     let parameters: [&(dyn ToSql + Sync); 9] = [
         &buckets,
@@ -285,13 +341,21 @@ async fn put(session: &Session, positions: &[usize], writes: &[Write]) -> Result
         &columns.content_encodings,
         &columns.data,
     ];
-    let rows = session.client.query(&session.statements().put, &parameters).await?;
+    let rows = session
+        .client
+        .query(&session.statements().put, &parameters)
+        .await?;
     // A rejected write has no row; the positions are sorted by bucket and key.
-    let mut answers: Vec<(usize, Answer)> =
-        positions.iter().map(|&position| (position, Answer::Done(Outcome::Rejected(None)))).collect();
+    let mut answers: Vec<(usize, Answer)> = positions
+        .iter()
+        .map(|&position| (position, Answer::Done(Outcome::Rejected(None))))
+        .collect();
     for row in &rows {
-        let (bucket, head, tail): (&str, &str, &str) =
-            (row.try_get("bucket")?, row.try_get("key_head")?, row.try_get("key_tail")?);
+        let (bucket, head, tail): (&str, &str, &str) = (
+            row.try_get("bucket")?,
+            row.try_get("key_head")?,
+            row.try_get("key_tail")?,
+        );
         let found = positions.binary_search_by(|&position| {
             let write = &writes[position];
             (write.bucket.as_str(), write.key.split()).cmp(&(bucket, (head, tail)))
@@ -299,22 +363,36 @@ async fn put(session: &Session, positions: &[usize], writes: &[Write]) -> Result
         let index = found.expect("PostgreSQL returns only rows that it was given");
         let last_write: i16 = row.try_get("last_write")?;
         let written = written(row)?;
-        let outcome = if last_write <= 3 { Outcome::Inserted(written) } else { Outcome::Updated(written) };
+        let outcome = if last_write <= 3 {
+            Outcome::Inserted(written)
+        } else {
+            Outcome::Updated(written)
+        };
         answers[index].1 = Answer::Done(outcome);
     }
     Ok(answers)
 }
 
-async fn judge(session: &Session, positions: &[usize], writes: &[Write]) -> Result<Vec<(usize, Answer)>, Error> {
+async fn judge(
+    session: &Session,
+    positions: &[usize],
+    writes: &[Write],
+) -> Result<Vec<(usize, Answer)>, Error> {
     let bucket: &BucketName = &writes[positions[0]].bucket;
     let columns = Columns::of(positions, writes);
     let of_each = || positions.iter().map(|&position| &writes[position]);
-    let deletes: Vec<bool> = of_each().map(|write| write.action == WriteAction::Delete).collect();
-    let if_match: Vec<Option<String>> = of_each().map(|write| spell(write.conditions.if_match.as_ref())).collect();
-    let if_none_match: Vec<Option<String>> =
-        of_each().map(|write| spell(write.conditions.if_none_match.as_ref())).collect();
-    let unmodified_since: Vec<Option<SystemTime>> =
-        of_each().map(|write| write.conditions.unmodified_since.map(to_system_time)).collect();
+    let deletes: Vec<bool> = of_each()
+        .map(|write| write.action == WriteAction::Delete)
+        .collect();
+    let if_match: Vec<Option<String>> = of_each()
+        .map(|write| spell(write.conditions.if_match.as_ref()))
+        .collect();
+    let if_none_match: Vec<Option<String>> = of_each()
+        .map(|write| spell(write.conditions.if_none_match.as_ref()))
+        .collect();
+    let unmodified_since: Vec<Option<SystemTime>> = of_each()
+        .map(|write| write.conditions.unmodified_since.map(to_system_time))
+        .collect();
     let parameters: [&(dyn ToSql + Sync); 14] = [
         &bucket.as_str(),
         &columns.heads,
@@ -331,7 +409,10 @@ async fn judge(session: &Session, positions: &[usize], writes: &[Write]) -> Resu
         &columns.content_encodings,
         &columns.data,
     ];
-    let rows = session.client.query(&session.statements().judge, &parameters).await?;
+    let rows = session
+        .client
+        .query(&session.statements().judge, &parameters)
+        .await?;
     let mut answers = Vec::with_capacity(rows.len());
     for row in &rows {
         let number: i64 = row.try_get("n")?;
@@ -355,7 +436,10 @@ fn spell(list: Option<&RevisionList>) -> Option<String> {
     Some(match list? {
         RevisionList::Any => "*".to_owned(),
         RevisionList::Of(revisions) => {
-            let numbers: Vec<String> = revisions.iter().map(|revision| revision.0.to_string()).collect();
+            let numbers: Vec<String> = revisions
+                .iter()
+                .map(|revision| revision.0.to_string())
+                .collect();
             format!("{{{}}}", numbers.join(","))
         }
     })
@@ -385,7 +469,11 @@ mod tests {
             bucket: BucketName::new(bucket).unwrap(),
             key: Key::new(key).unwrap(),
             action: WriteAction::Put {
-                value: Value { data: Bytes::new(), content_type: String::new(), content_encoding: None },
+                value: Value {
+                    data: Bytes::new(),
+                    content_type: String::new(),
+                    content_encoding: None,
+                },
                 expiry: Expiry::Never,
                 dated: None,
                 timestamps: Timestamps::Client,
@@ -400,7 +488,14 @@ mod tests {
             .iter()
             .map(|&(bucket, key, conditional)| {
                 let if_match = conditional.then_some(RevisionList::Any);
-                write(bucket, key, WriteConditions { if_match, ..WriteConditions::default() })
+                write(
+                    bucket,
+                    key,
+                    WriteConditions {
+                        if_match,
+                        ..WriteConditions::default()
+                    },
+                )
             })
             .collect();
         assert_eq!(plan(&writes), expected, "{keys:?}");
@@ -411,10 +506,21 @@ mod tests {
         use Statement::{Judge, Put};
         check(&[], &[]);
         check(&[("b", "z", false), ("b", "a", false)], &[Put(vec![1, 0])]);
-        check(&[("b", "a", false), ("b", "a", false), ("b", "c", false)], &[Put(vec![0, 2]), Put(vec![1])]);
-        check(&[("b", "a", true), ("c", "a", true), ("b", "0", true)], &[Judge(vec![2, 0]), Judge(vec![1])]);
         check(
-            &[("b", "a", true), ("b", "a", false), ("b", "a", true), ("b", "d", false)],
+            &[("b", "a", false), ("b", "a", false), ("b", "c", false)],
+            &[Put(vec![0, 2]), Put(vec![1])],
+        );
+        check(
+            &[("b", "a", true), ("c", "a", true), ("b", "0", true)],
+            &[Judge(vec![2, 0]), Judge(vec![1])],
+        );
+        check(
+            &[
+                ("b", "a", true),
+                ("b", "a", false),
+                ("b", "a", true),
+                ("b", "d", false),
+            ],
             &[Put(vec![3]), Judge(vec![0]), Put(vec![1]), Judge(vec![2])],
         );
     }

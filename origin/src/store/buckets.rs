@@ -80,10 +80,23 @@ impl BucketBook {
         };
         BucketPolicy {
             created: configured.is_some() || created.is_some(),
-            default_ttl_seconds: either.iter().flatten().find_map(|settings| settings.default_ttl_seconds),
-            timestamps: either.iter().flatten().find_map(|settings| settings.timestamps).unwrap_or_default(),
-            cache_control: text(|settings| settings.cache_control.as_ref(), &self.cache_control),
-            cdn_cache_control: text(|settings| settings.cdn_cache_control.as_ref(), &self.cdn_cache_control),
+            default_ttl_seconds: either
+                .iter()
+                .flatten()
+                .find_map(|settings| settings.default_ttl_seconds),
+            timestamps: either
+                .iter()
+                .flatten()
+                .find_map(|settings| settings.timestamps)
+                .unwrap_or_default(),
+            cache_control: text(
+                |settings| settings.cache_control.as_ref(),
+                &self.cache_control,
+            ),
+            cdn_cache_control: text(
+                |settings| settings.cdn_cache_control.as_ref(),
+                &self.cdn_cache_control,
+            ),
         }
     }
 
@@ -98,20 +111,33 @@ impl BucketBook {
             *refreshed_at = Some(Instant::now());
         }
         drop(refreshed_at);
-        if self.policy(bucket).created { Ok(()) } else { Err(StoreError::NoSuchBucket) }
+        if self.policy(bucket).created {
+            Ok(())
+        } else {
+            Err(StoreError::NoSuchBucket)
+        }
     }
 
     pub(super) async fn refresh(&self) -> Result<(), StoreError> {
         let session = self.pool.get(Instant::now() + self.timeout).await?;
         let buckets = load(&session).await?;
-        let created = buckets.into_iter().map(|bucket| (bucket.name, bucket.settings)).collect();
+        let created = buckets
+            .into_iter()
+            .map(|bucket| (bucket.name, bucket.settings))
+            .collect();
         *self.created.write() = Arc::new(created);
         Ok(())
     }
 
     /// Names of created and configured buckets.
     pub(super) fn created(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.created.read().keys().chain(self.configured.keys()).cloned().collect();
+        let mut names: Vec<String> = self
+            .created
+            .read()
+            .keys()
+            .chain(self.configured.keys())
+            .cloned()
+            .collect();
         names.sort();
         names.dedup();
         names
@@ -153,18 +179,32 @@ async fn load(session: &Session) -> Result<Vec<Bucket>, StoreError> {
             settings: BucketSettings {
                 default_ttl_seconds: row.try_get("default_ttl_seconds")?,
                 partition: true,
-                timestamps: Some(if timestamps == "server" { Timestamps::Server } else { Timestamps::Client }),
+                timestamps: Some(if timestamps == "server" {
+                    Timestamps::Server
+                } else {
+                    Timestamps::Client
+                }),
                 cache_control: row.try_get("cache_control")?,
                 cdn_cache_control: row.try_get("cdn_cache_control")?,
             },
         })
     };
-    rows.iter().map(bucket).collect::<Result<_, _>>().map_err(StoreError::Database)
+    rows.iter()
+        .map(bucket)
+        .collect::<Result<_, _>>()
+        .map_err(StoreError::Database)
 }
 
 /// Gives every bucket that the configuration wants a partition for its own.
-pub(super) async fn create_configured(connector: &Connector, settings: &Settings) -> Result<(), StoreError> {
-    let mut wanted = settings.buckets.iter().filter(|(_, bucket)| bucket.partition).peekable();
+pub(super) async fn create_configured(
+    connector: &Connector,
+    settings: &Settings,
+) -> Result<(), StoreError> {
+    let mut wanted = settings
+        .buckets
+        .iter()
+        .filter(|(_, bucket)| bucket.partition)
+        .peekable();
     if wanted.peek().is_none() {
         return Ok(());
     }
@@ -193,7 +233,9 @@ impl BucketAdmin {
         let session = connector.connect_plain().await?;
         session
             .client
-            .batch_execute(&format!("SET search_path = lacquer, pg_catalog; SET timezone = 'UTC'; {LOCK_TIMEOUT}"))
+            .batch_execute(&format!(
+                "SET search_path = lacquer, pg_catalog; SET timezone = 'UTC'; {LOCK_TIMEOUT}"
+            ))
             .await
             .map_err(StoreError::harmless)?;
         Ok(Self { session })
@@ -203,7 +245,11 @@ impl BucketAdmin {
     ///
     /// Writers wait meanwhile: PostgreSQL looks through the shared partitions to be sure
     /// that nothing of the bucket is left in them.
-    pub async fn create(&self, name: &BucketName, settings: &BucketSettings) -> Result<(), StoreError> {
+    pub async fn create(
+        &self,
+        name: &BucketName,
+        settings: &BucketSettings,
+    ) -> Result<(), StoreError> {
         let timestamps = match settings.timestamps.unwrap_or_default() {
             Timestamps::Client => "client",
             Timestamps::Server => "server",
@@ -254,7 +300,12 @@ impl BucketAdmin {
 
     /// Keys and bytes of every bucket.
     pub async fn usage(&self) -> Result<Vec<BucketUse>, StoreError> {
-        let names: Vec<String> = self.list().await?.into_iter().map(|bucket| bucket.name).collect();
+        let names: Vec<String> = self
+            .list()
+            .await?
+            .into_iter()
+            .map(|bucket| bucket.name)
+            .collect();
         usage(&self.session, &names).await
     }
 
@@ -281,7 +332,10 @@ impl BucketAdmin {
     pub async fn purge(&self, name: &BucketName) -> Result<(), StoreError> {
         match self.partition(name).await? {
             Some(partition) => {
-                self.in_transaction(async |client| client.batch_execute(&format!("TRUNCATE {partition}")).await).await
+                self.in_transaction(async |client| {
+                    client.batch_execute(&format!("TRUNCATE {partition}")).await
+                })
+                .await
             }
             None if self.delete_shared(name).await? > 0 => Ok(()),
             None => Err(StoreError::NoSuchBucket),
@@ -295,7 +349,10 @@ impl BucketAdmin {
             .query_opt("SELECT id FROM buckets WHERE name = $1", &[&name.as_str()])
             .await
             .map_err(StoreError::harmless)?;
-        let id: Option<i64> = row.map(|row| row.try_get("id")).transpose().map_err(StoreError::Database)?;
+        let id: Option<i64> = row
+            .map(|row| row.try_get("id"))
+            .transpose()
+            .map_err(StoreError::Database)?;
         Ok(id.map(|id| format!("entries_bucket_{id}")))
     }
 
@@ -329,16 +386,24 @@ impl BucketAdmin {
         let client = &self.session.client;
         let mut attempt = 1;
         loop {
-            client.batch_execute("BEGIN").await.map_err(StoreError::writing)?;
+            client
+                .batch_execute("BEGIN")
+                .await
+                .map_err(StoreError::writing)?;
             let changed = async {
                 change(client).await?;
                 client.batch_execute("COMMIT").await
             };
-            let Err(error) = changed.await else { return Ok(()) };
-            client.batch_execute("ROLLBACK").await.map_err(StoreError::writing)?;
+            let Err(error) = changed.await else {
+                return Ok(());
+            };
+            client
+                .batch_execute("ROLLBACK")
+                .await
+                .map_err(StoreError::writing)?;
             let code = error.code();
-            let is_lock =
-                code == Some(&SqlState::LOCK_NOT_AVAILABLE) || code == Some(&SqlState::T_R_DEADLOCK_DETECTED);
+            let is_lock = code == Some(&SqlState::LOCK_NOT_AVAILABLE)
+                || code == Some(&SqlState::T_R_DEADLOCK_DETECTED);
             if !is_lock || attempt == LOCK_ATTEMPTS {
                 return Err(StoreError::writing(error));
             }

@@ -52,19 +52,31 @@ impl Connector {
         }
         config.connect_timeout(settings.connect_timeout);
         config.tcp_user_timeout(timeout);
-        Ok(Self { config, connect_timeout: settings.connect_timeout, lock_timeout: timeout })
+        Ok(Self {
+            config,
+            connect_timeout: settings.connect_timeout,
+            lock_timeout: timeout,
+        })
     }
 
     /// A bare connection with PostgreSQL's own settings, for migrations and administration.
     pub(super) async fn connect_plain(&self) -> Result<Session, StoreError> {
-        let connected = tokio::time::timeout(self.connect_timeout, self.config.connect(NoTls)).await;
-        let (client, connection) = connected.map_err(|_| StoreError::Unavailable)?.map_err(StoreError::Connect)?;
+        let connected =
+            tokio::time::timeout(self.connect_timeout, self.config.connect(NoTls)).await;
+        let (client, connection) = connected
+            .map_err(|_| StoreError::Unavailable)?
+            .map_err(StoreError::Connect)?;
         let driver = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "connection to postgresql ended");
             }
         });
-        Ok(Session { client, driver, statements: None, discarded: AtomicBool::new(false) })
+        Ok(Session {
+            client,
+            driver,
+            statements: None,
+            discarded: AtomicBool::new(false),
+        })
     }
 
     /// A connection ready for the statements on entries.
@@ -73,17 +85,29 @@ impl Connector {
         let prepare = async {
             let client = &session.client;
             client.batch_execute(SESSION_SETTINGS).await?;
-            client.batch_execute(&format!("SET lock_timeout = {}", self.lock_timeout.as_millis())).await?;
+            client
+                .batch_execute(&format!(
+                    "SET lock_timeout = {}",
+                    self.lock_timeout.as_millis()
+                ))
+                .await?;
             let (read, read_part, put, judge) = tokio::try_join!(
                 client.prepare(READ),
                 client.prepare(READ_PART),
                 client.prepare(PUT),
                 client.prepare(JUDGE),
             )?;
-            Ok(Statements { read, read_part, put, judge })
+            Ok(Statements {
+                read,
+                read_part,
+                put,
+                judge,
+            })
         };
         let prepared = tokio::time::timeout(self.connect_timeout, prepare).await;
-        let statements = prepared.map_err(|_| StoreError::Unavailable)?.map_err(StoreError::Connect)?;
+        let statements = prepared
+            .map_err(|_| StoreError::Unavailable)?
+            .map_err(StoreError::Connect)?;
         session.statements = Some(statements);
         Ok(session)
     }
@@ -136,7 +160,9 @@ pub(super) struct Session {
 impl Session {
     /// The prepared statements.
     pub(super) fn statements(&self) -> &Statements {
-        self.statements.as_ref().expect("sessions of readers, lanes and the pool are made by connect()")
+        self.statements
+            .as_ref()
+            .expect("sessions of readers, lanes and the pool are made by connect()")
     }
 
     /// Whether the connection can still be used.
@@ -151,7 +177,11 @@ impl Session {
 
     /// One round trip.
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
-        self.client.simple_query("SELECT 1").await.map(drop).map_err(StoreError::harmless)
+        self.client
+            .simple_query("SELECT 1")
+            .await
+            .map(drop)
+            .map_err(StoreError::harmless)
     }
 }
 

@@ -71,11 +71,19 @@ pub(super) enum Failure {
 }
 
 pub(super) fn failure(error: &tokio_postgres::Error) -> Failure {
-    let Some(code) = error.code() else { return Failure::Lost };
+    let Some(code) = error.code() else {
+        return Failure::Lost;
+    };
     if *code == SqlState::T_R_DEADLOCK_DETECTED || *code == SqlState::T_R_SERIALIZATION_FAILURE {
         return Failure::Retry;
     }
-    if [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::CANNOT_CONNECT_NOW].contains(code) {
+    if [
+        SqlState::ADMIN_SHUTDOWN,
+        SqlState::CRASH_SHUTDOWN,
+        SqlState::CANNOT_CONNECT_NOW,
+    ]
+    .contains(code)
+    {
         return Failure::Lost;
     }
     let unavailable = [

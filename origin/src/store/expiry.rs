@@ -14,7 +14,12 @@ use crate::metrics::Metrics;
 const STEP: i64 = 500;
 const EXPIRE: &str = include_str!("sql/expire.sql");
 
-pub(super) async fn sweep(pool: Arc<Pool>, interval: Duration, step_timeout: Duration, metrics: Arc<Metrics>) {
+pub(super) async fn sweep(
+    pool: Arc<Pool>,
+    interval: Duration,
+    step_timeout: Duration,
+    metrics: Arc<Metrics>,
+) {
     loop {
         tokio::time::sleep(interval).await;
         loop {
@@ -37,7 +42,11 @@ pub(super) async fn sweep(pool: Arc<Pool>, interval: Duration, step_timeout: Dur
 
 async fn remove_some(pool: &Arc<Pool>, wait: Duration) -> Result<u64, StoreError> {
     let session = pool.get(Instant::now() + wait).await?;
-    let row = session.client.query_one(EXPIRE, &[&STEP]).await.map_err(StoreError::harmless)?;
+    let row = session
+        .client
+        .query_one(EXPIRE, &[&STEP])
+        .await
+        .map_err(StoreError::harmless)?;
     let removed: i64 = row.try_get("removed").map_err(StoreError::Database)?;
     Ok(u64::try_from(removed).unwrap_or(0))
 }

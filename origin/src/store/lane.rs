@@ -68,13 +68,24 @@ impl Lane {
     pub(super) async fn write(&self, write: Write, deadline: Instant) -> Reply {
         let (reply, answer) = oneshot::channel();
         let state = Arc::new(AtomicU8::new(WAITING));
-        let waiting = Waiting { write, state: state.clone(), reply };
+        let waiting = Waiting {
+            write,
+            state: state.clone(),
+            reply,
+        };
         let is_abandoned = |waiting: &Waiting| waiting.state.load(Ordering::Relaxed) == ABANDONED;
-        self.queue.push(waiting, is_abandoned).map_err(|_| StoreError::Busy)?;
+        self.queue
+            .push(waiting, is_abandoned)
+            .map_err(|_| StoreError::Busy)?;
         match timeout_at(deadline, answer).await {
             Ok(Ok(reply)) => reply,
             Ok(Err(_)) | Err(_) => {
-                match state.compare_exchange(WAITING, ABANDONED, Ordering::AcqRel, Ordering::Acquire) {
+                match state.compare_exchange(
+                    WAITING,
+                    ABANDONED,
+                    Ordering::AcqRel,
+                    Ordering::Acquire,
+                ) {
                     Ok(_) => Err(StoreError::Unavailable),
                     Err(_) => Err(StoreError::OutcomeUnknown),
                 }
@@ -100,7 +111,8 @@ impl Worker {
                 if backlog.is_empty() {
                     self.queue.take(self.batch_max, &mut backlog).await;
                 } else if backlog.len() < self.batch_max {
-                    self.queue.take_ready(self.batch_max - backlog.len(), &mut backlog);
+                    self.queue
+                        .take_ready(self.batch_max - backlog.len(), &mut backlog);
                 }
                 // The connection may have ended while we waited: nothing is sent on a dead one.
                 if session.is_usable() {
@@ -125,7 +137,10 @@ impl Worker {
         let mut writes = Vec::with_capacity(count);
         let mut replies = Vec::with_capacity(count);
         for waiting in backlog.drain(..count) {
-            let sent = waiting.state.compare_exchange(WAITING, SENT, Ordering::AcqRel, Ordering::Acquire);
+            let sent =
+                waiting
+                    .state
+                    .compare_exchange(WAITING, SENT, Ordering::AcqRel, Ordering::Acquire);
             if sent.is_ok() {
                 writes.push(waiting.write);
                 replies.push(waiting.reply);
@@ -139,7 +154,10 @@ impl Worker {
             Ok(outcomes) => {
                 for (reply, outcome) in replies.into_iter().zip(outcomes) {
                     if let Err(StoreError::Database(error)) = &outcome {
-                        tracing::error!(error = error as &dyn std::error::Error, "write refused by postgresql");
+                        tracing::error!(
+                            error = error as &dyn std::error::Error,
+                            "write refused by postgresql"
+                        );
                     }
                     // Nobody may wait any more; the write stands.
                     let _ = reply.send(outcome);

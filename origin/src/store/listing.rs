@@ -55,7 +55,18 @@ pub(super) async fn list(
     let below = successor(prefix_head);
     let rows = session
         .client
-        .query(LIST, &[&bucket.as_str(), &first, &below, &after_head, &after_tail, &page.prefix, &(limit + 1)])
+        .query(
+            LIST,
+            &[
+                &bucket.as_str(),
+                &first,
+                &below,
+                &after_head,
+                &after_tail,
+                &page.prefix,
+                &(limit + 1),
+            ],
+        )
         .await
         .map_err(StoreError::harmless)?;
     let mut keys = Vec::with_capacity(rows.len());
@@ -65,7 +76,10 @@ pub(super) async fn list(
     if keys.is_empty() && !created && !has_entries(session, bucket).await? {
         return Ok(None);
     }
-    Ok(Some(Listing { keys, more: rows.len() as i64 > limit }))
+    Ok(Some(Listing {
+        keys,
+        more: rows.len() as i64 > limit,
+    }))
 }
 
 async fn has_entries(session: &Session, bucket: &BucketName) -> Result<bool, StoreError> {
@@ -98,17 +112,42 @@ fn successor(prefix: &str) -> Option<String> {
     None
 }
 
-pub(super) async fn usage(session: &Session, created: &[String]) -> Result<Vec<BucketUse>, StoreError> {
-    let mut buckets: BTreeMap<String, (u64, u64)> = created.iter().map(|name| (name.clone(), (0, 0))).collect();
-    let rows = session.client.query(USAGE, &[&BUCKETS_MAX]).await.map_err(StoreError::harmless)?;
+pub(super) async fn usage(
+    session: &Session,
+    created: &[String],
+) -> Result<Vec<BucketUse>, StoreError> {
+    let mut buckets: BTreeMap<String, (u64, u64)> =
+        created.iter().map(|name| (name.clone(), (0, 0))).collect();
+    let rows = session
+        .client
+        .query(USAGE, &[&BUCKETS_MAX])
+        .await
+        .map_err(StoreError::harmless)?;
     for row in &rows {
         let read = || -> Result<(String, i64, i64), tokio_postgres::Error> {
-            Ok((row.try_get("bucket")?, row.try_get("keys")?, row.try_get("bytes")?))
+            Ok((
+                row.try_get("bucket")?,
+                row.try_get("keys")?,
+                row.try_get("bytes")?,
+            ))
         };
         let (bucket, keys, bytes) = read().map_err(StoreError::Database)?;
-        buckets.insert(bucket, (u64::try_from(keys).unwrap_or(0), u64::try_from(bytes).unwrap_or(0)));
+        buckets.insert(
+            bucket,
+            (
+                u64::try_from(keys).unwrap_or(0),
+                u64::try_from(bytes).unwrap_or(0),
+            ),
+        );
     }
-    Ok(buckets.into_iter().map(|(bucket, (keys, bytes))| BucketUse { bucket, keys, bytes }).collect())
+    Ok(buckets
+        .into_iter()
+        .map(|(bucket, (keys, bytes))| BucketUse {
+            bucket,
+            keys,
+            bytes,
+        })
+        .collect())
 }
 
 #[cfg(test)]

@@ -44,7 +44,10 @@ pub async fn migrate(connector: &Connector) -> Result<(), StoreError> {
     let session = connector.connect_plain().await?;
     let client = &session.client;
     // The lock goes with the connection, however this ends.
-    client.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await.map_err(StoreError::Database)?;
+    client
+        .execute("SELECT pg_advisory_lock($1)", &[&LOCK])
+        .await
+        .map_err(StoreError::Database)?;
     client
         .batch_execute(
             "SET client_min_messages = warning;
@@ -67,11 +70,17 @@ pub async fn migrate(connector: &Connector) -> Result<(), StoreError> {
     if number > newest {
         return Err(StoreError::NewerSchema { number, newest });
     }
-    for migration in MIGRATIONS.iter().filter(|migration| migration.number > number) {
+    for migration in MIGRATIONS
+        .iter()
+        .filter(|migration| migration.number > number)
+    {
         tracing::info!(migration = migration.name, "migrating");
         apply(client, migration)
             .await
-            .map_err(|source| StoreError::Migration { name: migration.name, source })?;
+            .map_err(|source| StoreError::Migration {
+                name: migration.name,
+                source,
+            })?;
     }
     Ok(())
 }

@@ -19,7 +19,11 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) fn new(connector: Arc<Connector>, connections_max: usize) -> Self {
-        Self { connector, idle: Mutex::default(), permits: Arc::new(Semaphore::new(connections_max)) }
+        Self {
+            connector,
+            idle: Mutex::default(),
+            permits: Arc::new(Semaphore::new(connections_max)),
+        }
     }
 
     /// Borrows a connection, waiting for one or making one until the deadline.
@@ -35,7 +39,11 @@ impl Pool {
                 .await
                 .map_err(|_| StoreError::Unavailable)?,
         };
-        Ok(Lease { session: Some(session), pool: self.clone(), _permit: permit })
+        Ok(Lease {
+            session: Some(session),
+            pool: self.clone(),
+            _permit: permit,
+        })
     }
 }
 
@@ -51,7 +59,9 @@ impl Deref for Lease {
     type Target = Session;
 
     fn deref(&self) -> &Session {
-        self.session.as_ref().expect("the session is taken only on drop")
+        self.session
+            .as_ref()
+            .expect("the session is taken only on drop")
     }
 }
 

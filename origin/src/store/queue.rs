@@ -17,7 +17,11 @@ pub(super) struct Queue<T> {
 
 impl<T> Queue<T> {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { items: Mutex::default(), arrived: Notify::new(), capacity }
+        Self {
+            items: Mutex::default(),
+            arrived: Notify::new(),
+            capacity,
+        }
     }
 
     /// Adds an item. When full, drops those that nobody waits for any more; when still

@@ -62,7 +62,9 @@ impl Readers {
     pub(super) async fn read(&self, bucket: BucketName, key: Key, deadline: Instant) -> Reply {
         let (reply, answer) = oneshot::channel();
         let waiting = Waiting { bucket, key, reply };
-        self.queue.push(waiting, |waiting| waiting.reply.is_closed()).map_err(|_| StoreError::Busy)?;
+        self.queue
+            .push(waiting, |waiting| waiting.reply.is_closed())
+            .map_err(|_| StoreError::Busy)?;
         match timeout_at(deadline, answer).await {
             Ok(Ok(reply)) => reply,
             // No answer in time, or the reader ended.
@@ -117,7 +119,10 @@ impl Reader {
     }
 }
 
-async fn read_batch(session: &Session, batch: &[Waiting]) -> Result<Vec<Option<Entry>>, tokio_postgres::Error> {
+async fn read_batch(
+    session: &Session,
+    batch: &[Waiting],
+) -> Result<Vec<Option<Entry>>, tokio_postgres::Error> {
     let mut by_bucket: HashMap<&BucketName, Vec<usize>> = HashMap::new();
     for (position, waiting) in batch.iter().enumerate() {
         by_bucket.entry(&waiting.bucket).or_default().push(position);
@@ -148,7 +153,10 @@ async fn read_keys<'a>(
     let (heads, tails): (Vec<&str>, Vec<&str>) = keys.map(Key::split).unzip();
     let rows = session
         .client
-        .query(&session.statements().read, &[&bucket.as_str(), &heads, &tails, &inline_bytes])
+        .query(
+            &session.statements().read,
+            &[&bucket.as_str(), &heads, &tails, &inline_bytes],
+        )
         .await?;
     rows.iter().map(rows::entry).collect()
 }
@@ -163,7 +171,9 @@ pub(super) async fn read_part(
     bytes: u64,
 ) -> Result<Option<Bytes>, StoreError> {
     let (head, tail) = key.split();
-    let (Ok(first), Ok(bytes)) = (i32::try_from(first), i32::try_from(bytes)) else { return Ok(None) };
+    let (Ok(first), Ok(bytes)) = (i32::try_from(first), i32::try_from(bytes)) else {
+        return Ok(None);
+    };
     let row = session
         .client
         .query_opt(
@@ -186,14 +196,22 @@ pub(super) async fn read_many(
     keys: &[Key],
     bytes_max: usize,
 ) -> Result<Vec<(usize, Entry)>, StoreError> {
-    let sizes = read_keys(session, bucket, keys.iter(), 0).await.map_err(StoreError::harmless)?;
+    let sizes = read_keys(session, bucket, keys.iter(), 0)
+        .await
+        .map_err(StoreError::harmless)?;
     let bytes: u64 = sizes.iter().map(|(_, entry)| entry.meta.data_bytes).sum();
-    let largest = sizes.iter().map(|(_, entry)| entry.meta.data_bytes).max().unwrap_or(0);
+    let largest = sizes
+        .iter()
+        .map(|(_, entry)| entry.meta.data_bytes)
+        .max()
+        .unwrap_or(0);
     if bytes > bytes_max as u64 {
         return Err(StoreError::TooLarge { bytes_max });
     }
     // A value that has grown meanwhile comes without its data.
     let largest = i32::try_from(largest).unwrap_or(i32::MAX);
-    let entries = read_keys(session, bucket, keys.iter(), largest).await.map_err(StoreError::harmless)?;
+    let entries = read_keys(session, bucket, keys.iter(), largest)
+        .await
+        .map_err(StoreError::harmless)?;
     Ok(entries)
 }

@@ -12,7 +12,11 @@ const DATE_KEPT: [i16; 2] = [4, 6];
 
 pub(super) fn to_system_time(time: Timestamp) -> SystemTime {
     let distance = Duration::from_micros(time.micros().unsigned_abs());
-    if time.micros() < 0 { SystemTime::UNIX_EPOCH - distance } else { SystemTime::UNIX_EPOCH + distance }
+    if time.micros() < 0 {
+        SystemTime::UNIX_EPOCH - distance
+    } else {
+        SystemTime::UNIX_EPOCH + distance
+    }
 }
 
 pub(super) fn from_system_time(time: SystemTime) -> Timestamp {
@@ -33,12 +37,22 @@ pub(super) fn entry(row: &Row) -> Result<(usize, Entry), tokio_postgres::Error> 
     let meta = Meta {
         revision: Revision(row.try_get("revision")?),
         modified_at: from_system_time(row.try_get("modified_at")?),
-        dating: if DATE_KEPT.contains(&last_write) { Dating::Kept } else { Dating::Moved },
+        dating: if DATE_KEPT.contains(&last_write) {
+            Dating::Kept
+        } else {
+            Dating::Moved
+        },
         content_type: row.try_get("content_type")?,
         content_encoding: row.try_get("content_encoding")?,
         data_bytes: u64::try_from(data_bytes).unwrap_or(0),
-        expires_in: expires_in.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO)),
+        expires_in: expires_in
+            .map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO)),
     };
-    let data = data.map_or(EntryData::Apart, |data| EntryData::Here(Bytes::copy_from_slice(data)));
-    Ok((usize::try_from(position - 1).unwrap_or(0), Entry { meta, data }))
+    let data = data.map_or(EntryData::Apart, |data| {
+        EntryData::Here(Bytes::copy_from_slice(data))
+    });
+    Ok((
+        usize::try_from(position - 1).unwrap_or(0),
+        Entry { meta, data },
+    ))
 }

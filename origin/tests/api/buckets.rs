@@ -12,7 +12,9 @@ use super::support::{Kept, Request, connect, serve, serve_with, settings_for};
 
 async fn admin(dsn: &str) -> BucketAdmin {
     let settings = settings_for(dsn);
-    BucketAdmin::open(&Connector::new(&settings.postgres, settings.timeout).unwrap()).await.unwrap()
+    BucketAdmin::open(&Connector::new(&settings.postgres, settings.timeout).unwrap())
+        .await
+        .unwrap()
 }
 
 fn name(name: &str) -> BucketName {
@@ -37,18 +39,41 @@ async fn creating_a_bucket_takes_its_values_along() {
             server.put(&path(key), format!("{key}")).await.expect(200);
         }
         let etag = server.get(&path(7)).await.etag();
-        assert!(tables(&database.dsn, bucket).await.iter().all(|table| table.starts_with("entries_default_")));
-        admin.create(&name(bucket), &BucketSettings::default()).await.unwrap();
+        assert!(
+            tables(&database.dsn, bucket)
+                .await
+                .iter()
+                .all(|table| table.starts_with("entries_default_"))
+        );
+        admin
+            .create(&name(bucket), &BucketSettings::default())
+            .await
+            .unwrap();
         let moved = tables(&database.dsn, bucket).await;
-        assert!(moved.len() == 1 && moved[0].starts_with("entries_bucket_"), "{moved:?}");
+        assert!(
+            moved.len() == 1 && moved[0].starts_with("entries_bucket_"),
+            "{moved:?}"
+        );
         for key in 0..30 {
-            assert_eq!(server.get(&path(key)).await.expect(200).text(), key.to_string());
+            assert_eq!(
+                server.get(&path(key)).await.expect(200).text(),
+                key.to_string()
+            );
         }
         assert_eq!(server.get(&path(7)).await.etag(), etag);
-        server.send(Request::new("PUT", &path(7)).field("If-Match", &etag).body("new")).await.expect(200);
+        server
+            .send(
+                Request::new("PUT", &path(7))
+                    .field("If-Match", &etag)
+                    .body("new"),
+            )
+            .await
+            .expect(200);
         server.put(&path(99), "added").await.expect(200);
         assert_eq!(tables(&database.dsn, bucket).await, moved);
-        let again = admin.create(&name(bucket), &BucketSettings::default()).await;
+        let again = admin
+            .create(&name(bucket), &BucketSettings::default())
+            .await;
         assert!(matches!(again, Err(StoreError::BucketExists)), "{again:?}");
     }
     assert_eq!(admin.list().await.unwrap().len(), 3);
@@ -58,12 +83,21 @@ async fn creating_a_bucket_takes_its_values_along() {
 async fn dropped_and_purged_buckets_are_empty() {
     let (server, database) = serve().await;
     let admin = admin(&database.dsn).await;
-    admin.create(&name("created"), &BucketSettings::default()).await.unwrap();
+    admin
+        .create(&name("created"), &BucketSettings::default())
+        .await
+        .unwrap();
     for bucket in ["created", "shared"] {
-        server.put(&format!("/kv/{bucket}/k"), "v").await.expect(200);
+        server
+            .put(&format!("/kv/{bucket}/k"), "v")
+            .await
+            .expect(200);
         admin.purge(&name(bucket)).await.unwrap();
         server.get(&format!("/kv/{bucket}/k")).await.expect(404);
-        server.put(&format!("/kv/{bucket}/k"), "v").await.expect(200);
+        server
+            .put(&format!("/kv/{bucket}/k"), "v")
+            .await
+            .expect(200);
         server.put("/kv/other/k", "v").await.expect(200);
         admin.drop(&name(bucket)).await.unwrap();
         server.get(&format!("/kv/{bucket}/k")).await.expect(404);
@@ -81,19 +115,30 @@ async fn dropped_and_purged_buckets_are_empty() {
 async fn a_bucket_that_was_not_created_can_be_refused() {
     let (server, database) = serve_with(|settings| {
         settings.auto_create_buckets = false;
-        settings.buckets.insert("configured".to_owned(), BucketSettings::default());
+        settings
+            .buckets
+            .insert("configured".to_owned(), BucketSettings::default());
     })
     .await;
     let admin = admin(&database.dsn).await;
     for method in ["PUT", "POST"] {
-        server.send(Request::new(method, "/kv/new/k").body("v")).await.expect(404);
+        server
+            .send(Request::new(method, "/kv/new/k").body("v"))
+            .await
+            .expect(404);
     }
-    server.json("PUT", "/multi/new", "[{\"key\":\"k\",\"data\":\"d\"}]").await.expect(404);
+    server
+        .json("PUT", "/multi/new", "[{\"key\":\"k\",\"data\":\"d\"}]")
+        .await
+        .expect(404);
     server.get("/kv/new/k").await.expect(404);
     server.get("/kv/new").await.expect(404);
     server.put("/kv/configured/k", "v").await.expect(200);
     tokio::time::sleep(Duration::from_millis(150)).await;
-    admin.create(&name("new"), &BucketSettings::default()).await.unwrap();
+    admin
+        .create(&name("new"), &BucketSettings::default())
+        .await
+        .unwrap();
     server.put("/kv/new/k", "v").await.expect(200);
     assert_eq!(server.get("/kv").await.json()[0]["bucket"], "configured");
     admin.purge(&name("new")).await.unwrap();
@@ -109,10 +154,15 @@ async fn a_running_server_learns_what_a_bucket_was_created_with() {
         cache_control: Some("max-age=5".to_owned()),
         ..BucketSettings::default()
     };
-    admin(&database.dsn).await.create(&name("b"), &settings).await.unwrap();
+    admin(&database.dsn)
+        .await
+        .create(&name("b"), &settings)
+        .await
+        .unwrap();
     for _ in 0..50 {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        let dated = Request::new("PUT", "/kv/b/k").field("If-Unmodified-Since", "Mon, 01 Jan 2035 00:00:00 GMT");
+        let dated = Request::new("PUT", "/kv/b/k")
+            .field("If-Unmodified-Since", "Mon, 01 Jan 2035 00:00:00 GMT");
         server.send(dated.body("v")).await;
         let reply = server.get("/kv/b/k").await.expect(200);
         if reply.field("Cache-Control") == Some("max-age=5") {
@@ -121,7 +171,10 @@ async fn a_running_server_learns_what_a_bucket_was_created_with() {
             server.put("/kv/b/k", "v").await.expect(200);
             let reply = server.get("/kv/b/k").await.expect(200);
             let lifetime = reply.field("CDN-Cache-Control").unwrap();
-            assert!(["max-age=76", "max-age=77"].contains(&lifetime), "{lifetime}");
+            assert!(
+                ["max-age=76", "max-age=77"].contains(&lifetime),
+                "{lifetime}"
+            );
             return;
         }
     }
@@ -131,7 +184,10 @@ async fn a_running_server_learns_what_a_bucket_was_created_with() {
 #[tokio::test]
 async fn a_configured_bucket_gets_its_partition_at_the_start() {
     let configure = |settings: &mut origin::Settings| {
-        let bucket = BucketSettings { partition: true, ..BucketSettings::default() };
+        let bucket = BucketSettings {
+            partition: true,
+            ..BucketSettings::default()
+        };
         settings.buckets.insert("own".to_owned(), bucket);
     };
     let (server, database) = serve_with(configure).await;
@@ -157,7 +213,10 @@ async fn no_acknowledged_write_is_lost_while_its_bucket_moves() {
                 let mut written = 0;
                 while !done.load(Ordering::Relaxed) {
                     let path = format!("/kv/b/{writer}-{written}");
-                    let reply = client.send(&Request::new("PUT", &path).body("v")).await.unwrap();
+                    let reply = client
+                        .send(&Request::new("PUT", &path).body("v"))
+                        .await
+                        .unwrap();
                     assert_eq!(reply.status, 200, "{}", reply.text());
                     let read = client.send(&Request::new("GET", &path)).await.unwrap();
                     assert_eq!(read.status, 200, "{path} after its write was answered");
@@ -168,7 +227,10 @@ async fn no_acknowledged_write_is_lost_while_its_bucket_moves() {
         })
         .collect();
     tokio::time::sleep(Duration::from_millis(300)).await;
-    admin.create(&name("b"), &BucketSettings::default()).await.unwrap();
+    admin
+        .create(&name("b"), &BucketSettings::default())
+        .await
+        .unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
     done.store(true, Ordering::Relaxed);
     let mut written = 0;

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use origin::cluster::testing::private_options;
 use origin::cluster::Cluster;
+use origin::cluster::testing::private_options;
 
 use super::support::{Kept, Request, Server, settings_for};
 
@@ -19,7 +19,11 @@ fn postmaster(folder: &Path) -> Option<Pid> {
             return Some(Pid::from_raw(text.lines().next()?.trim().parse().ok()?));
         }
         let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
-        folders.extend(entries.map(|entry| entry.path()).filter(|path| path.is_dir() && path.components().count() < 12));
+        folders.extend(
+            entries
+                .map(|entry| entry.path())
+                .filter(|path| path.is_dir() && path.components().count() < 12),
+        );
     }
     None
 }
@@ -27,7 +31,9 @@ fn postmaster(folder: &Path) -> Option<Pid> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_acknowledged_write_survives_the_death_of_postgresql() {
     let folder = tempfile::tempdir().unwrap();
-    let cluster = Cluster::start(private_options(folder.path())).await.unwrap();
+    let cluster = Cluster::start(private_options(folder.path()))
+        .await
+        .unwrap();
     let mut settings = settings_for(&cluster.dsn());
     settings.timeout = Duration::from_secs(3);
     let server = Server::start(settings).await;
@@ -43,13 +49,19 @@ async fn every_acknowledged_write_survives_the_death_of_postgresql() {
                 while started.elapsed() < Duration::from_secs(8) {
                     let path = format!("/kv/b/{writer}-{n}");
                     let asked = Instant::now();
-                    let reply = client.send(&Request::new("PUT", &path).body(path.clone())).await.unwrap();
+                    let reply = client
+                        .send(&Request::new("PUT", &path).body(path.clone()))
+                        .await
+                        .unwrap();
                     match reply.status {
                         200 => acknowledged.push(path),
                         503 => {
                             refused += 1;
                             assert_eq!(reply.field("Retry-After"), Some("1"));
-                            assert!(asked.elapsed() < Duration::from_secs(4), "503 comes within the timeout");
+                            assert!(
+                                asked.elapsed() < Duration::from_secs(4),
+                                "503 comes within the timeout"
+                            );
                             assert!(!reply.text().contains("postgres"), "{}", reply.text());
                         }
                         status => panic!("{status}: {}", reply.text()),
@@ -72,7 +84,11 @@ async fn every_acknowledged_write_survives_the_death_of_postgresql() {
         acknowledged.extend(paths);
         refused += count;
     }
-    assert!(acknowledged.len() > 100, "{} were acknowledged, {refused} refused", acknowledged.len());
+    assert!(
+        acknowledged.len() > 100,
+        "{} were acknowledged, {refused} refused",
+        acknowledged.len()
+    );
     let mut client = Kept::connect(server.address).await.unwrap();
     let ready = client.send(&Request::new("GET", "/ready")).await.unwrap();
     assert_eq!(ready.status, 200, "it has recovered by itself");
@@ -89,7 +105,9 @@ async fn every_acknowledged_write_survives_the_death_of_postgresql() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_postgresql_every_answer_is_503_in_time() {
     let folder = tempfile::tempdir().unwrap();
-    let cluster = Cluster::start(private_options(folder.path())).await.unwrap();
+    let cluster = Cluster::start(private_options(folder.path()))
+        .await
+        .unwrap();
     let mut settings = settings_for(&cluster.dsn());
     settings.timeout = Duration::from_secs(1);
     let server = Server::start(settings).await;
@@ -97,12 +115,20 @@ async fn without_postgresql_every_answer_is_503_in_time() {
     server.get("/ready").await.expect(200);
     cluster.stop().await;
     let started = Instant::now();
-    let json = |method: &str, path: &str| Request::new(method, path).field("Content-Type", "application/json").body("[{\"key\":\"k\",\"data\":\"d\"}]");
-    let merge = Request::new("PATCH", "/kv/b/k").field("Content-Type", "application/merge-patch+json").body("{}");
+    let json = |method: &str, path: &str| {
+        Request::new(method, path)
+            .field("Content-Type", "application/json")
+            .body("[{\"key\":\"k\",\"data\":\"d\"}]")
+    };
+    let merge = Request::new("PATCH", "/kv/b/k")
+        .field("Content-Type", "application/merge-patch+json")
+        .body("{}");
     for request in [
         Request::new("GET", "/kv/b/k"),
         Request::new("PUT", "/kv/b/k").body("v"),
-        Request::new("PUT", "/kv/b/k").field("If-Match", "*").body("v"),
+        Request::new("PUT", "/kv/b/k")
+            .field("If-Match", "*")
+            .body("v"),
         Request::new("DELETE", "/kv/b/k"),
         merge,
         json("PUT", "/multi/b"),
@@ -114,7 +140,11 @@ async fn without_postgresql_every_answer_is_503_in_time() {
         let reply = server.send(request.clone()).await;
         assert_eq!(reply.status, 503, "{request:?} {}", reply.text());
         assert_eq!(reply.field("Retry-After"), Some("1"));
-        assert!(asked.elapsed() < Duration::from_millis(2_500), "{request:?}: {:?}", asked.elapsed());
+        assert!(
+            asked.elapsed() < Duration::from_millis(2_500),
+            "{request:?}: {:?}",
+            asked.elapsed()
+        );
     }
     server.get("/status").await.expect(200);
     server.get("/help").await.expect(200);
@@ -128,7 +158,10 @@ async fn a_wrong_address_is_seen_at_the_start() {
         ("host=/nonexistent user=x dbname=y", "cannot connect"),
         ("host=127.0.0.1 port=1 user=x dbname=y", "cannot connect"),
     ] {
-        let error = origin::Origin::open(settings_for(dsn)).await.unwrap_err().to_string();
+        let error = origin::Origin::open(settings_for(dsn))
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(expected), "{dsn}: {error}");
     }
 }

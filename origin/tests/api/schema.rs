@@ -42,7 +42,10 @@ async fn the_migrations_add_up_to_the_schema() {
     let written = TestDatabase::empty().await;
     let client = connect(&written.dsn).await;
     client.batch_execute("CREATE SCHEMA lacquer").await.unwrap();
-    client.batch_execute(include_str!("../../schema.sql")).await.unwrap();
+    client
+        .batch_execute(include_str!("../../schema.sql"))
+        .await
+        .unwrap();
     let (migrated, written) = (describe(&migrated.dsn).await, describe(&written.dsn).await);
     assert!(migrated.len() > 100);
     for (migrated, written) in migrated.iter().zip(&written) {
@@ -57,8 +60,15 @@ async fn every_migration_does_what_its_test_says() {
     let client = connect(&database.dsn).await;
     for (number, migration) in (1..).zip(MIGRATIONS) {
         assert_eq!(migration.number, number);
-        assert!(migration.name.starts_with(&format!("{number:04}-")), "{}", migration.name);
-        client.batch_execute(migration.test_sql).await.unwrap_or_else(|error| panic!("{}: {error:?}", migration.name));
+        assert!(
+            migration.name.starts_with(&format!("{number:04}-")),
+            "{}",
+            migration.name
+        );
+        client
+            .batch_execute(migration.test_sql)
+            .await
+            .unwrap_or_else(|error| panic!("{}: {error:?}", migration.name));
     }
 }
 
@@ -77,7 +87,11 @@ async fn programs_that_start_together_migrate_once() {
         started.await.unwrap().unwrap();
     }
     let client = connect(&database.dsn).await;
-    let count: i64 = client.query_one("SELECT count(*) FROM migrations", &[]).await.unwrap().get(0);
+    let count: i64 = client
+        .query_one("SELECT count(*) FROM migrations", &[])
+        .await
+        .unwrap()
+        .get(0);
     assert_eq!(count, MIGRATIONS.len() as i64);
 }
 
@@ -85,10 +99,16 @@ async fn programs_that_start_together_migrate_once() {
 async fn a_newer_schema_is_refused() {
     let database = database().await;
     let client = connect(&database.dsn).await;
-    client.batch_execute("INSERT INTO migrations (number, name) VALUES (9999, 'from the future')").await.unwrap();
+    client
+        .batch_execute("INSERT INTO migrations (number, name) VALUES (9999, 'from the future')")
+        .await
+        .unwrap();
     let settings = settings_for(&database.dsn);
     let outcome = migrate(&Connector::new(&settings.postgres, settings.timeout).unwrap()).await;
-    assert!(matches!(outcome, Err(StoreError::NewerSchema { number: 9999, .. })), "{outcome:?}");
+    assert!(
+        matches!(outcome, Err(StoreError::NewerSchema { number: 9999, .. })),
+        "{outcome:?}"
+    );
 }
 
 const SESSION: &str = "
@@ -114,7 +134,12 @@ async fn hot_statements_look_up_by_the_whole_primary_key() {
             include_str!("../../src/store/sql/judge.sql"),
             "text, text[], text[], boolean[], text[], text[], timestamptz[], timestamptz[], bigint[], boolean[], \
              smallint[], text[], text[], bytea[]",
-            &[key, "AND (key_tail_digest = ", "LockRows", "Conflict Arbiter Indexes: entries_pkey"],
+            &[
+                key,
+                "AND (key_tail_digest = ",
+                "LockRows",
+                "Conflict Arbiter Indexes: entries_pkey",
+            ],
         ),
         (
             "put",
@@ -128,7 +153,15 @@ async fn hot_statements_look_up_by_the_whole_primary_key() {
             "text, text, text, integer, integer, bigint",
             &["Index Cond: ((bucket = $1) AND (key_head = $2) AND (key_tail_digest = "],
         ),
-        ("expire", include_str!("../../src/store/sql/expire.sql"), "bigint", &["Index Scan using entries_default_0_expires_at", "Merge Append"]),
+        (
+            "expire",
+            include_str!("../../src/store/sql/expire.sql"),
+            "bigint",
+            &[
+                "Index Scan using entries_default_0_expires_at",
+                "Merge Append",
+            ],
+        ),
         (
             "list",
             include_str!("../../src/store/sql/list.sql"),
@@ -136,16 +169,25 @@ async fn hot_statements_look_up_by_the_whole_primary_key() {
             &["Index Cond: ((bucket = $1) AND (key_head >= $2) AND (key_head < "],
         ),
     ] {
-        client.batch_execute(&format!("PREPARE {name} ({parameters}) AS {sql}")).await.unwrap();
+        client
+            .batch_execute(&format!("PREPARE {name} ({parameters}) AS {sql}"))
+            .await
+            .unwrap();
         // Texts are given, because a null bucket or key would prune every partition.
         let value = |kind: &str| if kind.trim() == "text" { "'b'" } else { "NULL" };
         let values: Vec<&str> = parameters.split(',').map(value).collect();
         let given = values.join(", ");
-        let rows = client.query(&format!("EXPLAIN (COSTS OFF) EXECUTE {name}({given})"), &[]).await.unwrap();
+        let rows = client
+            .query(&format!("EXPLAIN (COSTS OFF) EXECUTE {name}({given})"), &[])
+            .await
+            .unwrap();
         let plan: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
         let plan = plan.join("\n");
         for expected in expected {
-            assert!(plan.contains(expected), "{name} does not have {expected:?}:\n{plan}");
+            assert!(
+                plan.contains(expected),
+                "{name} does not have {expected:?}:\n{plan}"
+            );
         }
         assert!(!plan.contains("Seq Scan"), "{name}:\n{plan}");
     }
@@ -159,10 +201,26 @@ async fn a_read_touches_one_partition() {
     let client = connect(&database.dsn).await;
     client.batch_execute(SESSION).await.unwrap();
     let sql = include_str!("../../src/store/sql/read.sql");
-    client.batch_execute(&format!("PREPARE read (text, text[], text[], integer) AS {sql}")).await.unwrap();
-    let explain = "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) EXECUTE read('b', '{k}', '{\"\"}', 100)";
+    client
+        .batch_execute(&format!(
+            "PREPARE read (text, text[], text[], integer) AS {sql}"
+        ))
+        .await
+        .unwrap();
+    let explain =
+        "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) EXECUTE read('b', '{k}', '{\"\"}', 100)";
     let rows = client.query(explain, &[]).await.unwrap();
     let plan: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
-    let scans: Vec<&String> = plan.iter().filter(|line| line.contains("Index Scan")).collect();
-    assert_eq!(scans.iter().filter(|line| !line.contains("never executed")).count(), 1, "{plan:#?}");
+    let scans: Vec<&String> = plan
+        .iter()
+        .filter(|line| line.contains("Index Scan"))
+        .collect();
+    assert_eq!(
+        scans
+            .iter()
+            .filter(|line| !line.contains("never executed"))
+            .count(),
+        1,
+        "{plan:#?}"
+    );
 }

@@ -22,8 +22,18 @@ async fn pages_and_everything_else() {
         ("GET", "/kv/", 404, None),
         ("GET", "/multi", 404, None),
         ("GET", "/multi/b", 405, Some("POST, PUT, DELETE")),
-        ("PURGE", "/kv/b/k", 405, Some("GET, HEAD, PUT, POST, DELETE, PATCH")),
-        ("OPTIONS", "/kv/b/k", 405, Some("GET, HEAD, PUT, POST, DELETE, PATCH")),
+        (
+            "PURGE",
+            "/kv/b/k",
+            405,
+            Some("GET, HEAD, PUT, POST, DELETE, PATCH"),
+        ),
+        (
+            "OPTIONS",
+            "/kv/b/k",
+            405,
+            Some("GET, HEAD, PUT, POST, DELETE, PATCH"),
+        ),
         ("POST", "/kv/b", 405, Some("GET, HEAD")),
         ("DELETE", "/kv/b", 405, Some("GET, HEAD")),
         ("PUT", "/kv", 405, Some("GET, HEAD")),
@@ -32,11 +42,18 @@ async fn pages_and_everything_else() {
         let reply = server.send(Request::new(method, path)).await.expect(status);
         assert_eq!(reply.field("Allow"), allow, "{method} {path}");
         if status != 200 {
-            assert!(reply.text().contains("/kv/{bucket}/{key}"), "{method} {path}: {}", reply.text());
+            assert!(
+                reply.text().contains("/kv/{bucket}/{key}"),
+                "{method} {path}: {}",
+                reply.text()
+            );
         }
     }
     assert_eq!(server.get("/status").await.text(), "ok");
-    assert_eq!(server.get("/help").await.field("Content-Type"), Some("text/plain; charset=utf-8"));
+    assert_eq!(
+        server.get("/help").await.field("Content-Type"),
+        Some("text/plain; charset=utf-8")
+    );
 }
 
 #[tokio::test]
@@ -54,11 +71,18 @@ async fn errors_are_problem_details_or_text() {
             request = request.field("Accept", accept);
         }
         let reply = server.send(request).await.expect(404);
-        assert_eq!(reply.field("Content-Type"), Some(content_type), "{accept:?}");
+        assert_eq!(
+            reply.field("Content-Type"),
+            Some(content_type),
+            "{accept:?}"
+        );
         assert_eq!(reply.field("Cache-Control"), Some("no-store"));
         if content_type.contains("json") {
             let problem = reply.json();
-            assert_eq!((problem["status"].as_u64(), problem["title"].as_str()), (Some(404), Some("Not Found")));
+            assert_eq!(
+                (problem["status"].as_u64(), problem["title"].as_str()),
+                (Some(404), Some("Not Found"))
+            );
             assert!(problem["type"].is_string() && problem["detail"].is_string());
         } else {
             assert_eq!(reply.text(), "There is no such key.");
@@ -70,7 +94,10 @@ async fn errors_are_problem_details_or_text() {
 async fn a_failure_of_the_database_says_nothing_of_it() {
     let (server, database) = serve().await;
     let client = super::support::connect(&database.dsn).await;
-    client.batch_execute("ALTER TABLE entries ADD CONSTRAINT forbidden CHECK (data <> 'forbidden')").await.unwrap();
+    client
+        .batch_execute("ALTER TABLE entries ADD CONSTRAINT forbidden CHECK (data <> 'forbidden')")
+        .await
+        .unwrap();
     let reply = server.put("/kv/b/k", "forbidden").await.expect(500);
     for secret in ["entries", "forbidden", "SQL", "constraint", "src/"] {
         assert!(!reply.text().contains(secret), "{}", reply.text());
@@ -83,7 +110,10 @@ async fn a_failure_of_the_database_says_nothing_of_it() {
 async fn one_refused_write_does_not_fail_its_neighbours() {
     let (server, database) = serve_with(|settings| settings.postgres.write_connections = 1).await;
     let client = super::support::connect(&database.dsn).await;
-    client.batch_execute("ALTER TABLE entries ADD CONSTRAINT forbidden CHECK (data <> 'forbidden')").await.unwrap();
+    client
+        .batch_execute("ALTER TABLE entries ADD CONSTRAINT forbidden CHECK (data <> 'forbidden')")
+        .await
+        .unwrap();
     let sending: Vec<_> = (0..120)
         .map(|n| {
             let address = server.address;
@@ -110,9 +140,16 @@ async fn metrics_have_the_names_that_are_written_down() {
     let address = listener.local_addr().unwrap();
     let origin = server.origin.clone();
     let serving = tokio::spawn(async move { origin.serve_metrics(listener).await });
-    let reply = super::support::send(address, Request::new("GET", "/metrics")).await.expect(200);
-    assert_eq!(reply.field("Content-Type"), Some("text/plain; version=0.0.4; charset=utf-8"));
-    super::support::send(address, Request::new("GET", "/kv/b/k")).await.expect(404);
+    let reply = super::support::send(address, Request::new("GET", "/metrics"))
+        .await
+        .expect(200);
+    assert_eq!(
+        reply.field("Content-Type"),
+        Some("text/plain; version=0.0.4; charset=utf-8")
+    );
+    super::support::send(address, Request::new("GET", "/kv/b/k"))
+        .await
+        .expect(404);
     serving.abort();
     let mut names: Vec<String> = reply
         .text()
@@ -129,16 +166,24 @@ async fn metrics_have_the_names_that_are_written_down() {
 async fn a_running_request_is_answered_before_the_end() {
     let (mut server, _database) = serve().await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
-    stream.write_all(b"PUT /kv/b/k HTTP/1.1\r\nHost: t\r\nContent-Length: 4\r\n\r\nab").await.unwrap();
+    stream
+        .write_all(b"PUT /kv/b/k HTTP/1.1\r\nHost: t\r\nContent-Length: 4\r\n\r\nab")
+        .await
+        .unwrap();
     // An idle connection must not hold up the end.
     let mut idle = TcpStream::connect(server.address).await.unwrap();
-    idle.write_all(b"GET /status HTTP/1.1\r\nHost: t\r\n\r\n").await.unwrap();
+    idle.write_all(b"GET /status HTTP/1.1\r\nHost: t\r\n\r\n")
+        .await
+        .unwrap();
     let mut answer = [0; 12];
     idle.read_exact(&mut answer).await.unwrap();
     tokio::time::sleep(Duration::from_millis(200)).await;
     server.begin_to_stop();
     tokio::time::sleep(Duration::from_millis(200)).await;
-    assert!(TcpStream::connect(server.address).await.is_err(), "nobody is accepted any more");
+    assert!(
+        TcpStream::connect(server.address).await.is_err(),
+        "nobody is accepted any more"
+    );
     stream.write_all(b"cd").await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
@@ -149,9 +194,13 @@ async fn a_running_request_is_answered_before_the_end() {
 
 #[tokio::test]
 async fn a_request_that_does_not_end_is_cut() {
-    let (server, _database) = serve_with(|settings| settings.drain_timeout = Duration::from_millis(300)).await;
+    let (server, _database) =
+        serve_with(|settings| settings.drain_timeout = Duration::from_millis(300)).await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
-    stream.write_all(b"PUT /kv/b/k HTTP/1.1\r\nHost: t\r\nContent-Length: 4\r\n\r\nab").await.unwrap();
+    stream
+        .write_all(b"PUT /kv/b/k HTTP/1.1\r\nHost: t\r\nContent-Length: 4\r\n\r\nab")
+        .await
+        .unwrap();
     tokio::time::sleep(Duration::from_millis(200)).await;
     let started = Instant::now();
     assert_eq!(server.stop().await, Drained::Cut);
@@ -164,21 +213,41 @@ async fn heads_are_bounded() {
     let long = format!("GET /{} HTTP/1.1\r\nHost: t\r\n\r\n", "x".repeat(100_000));
     let reply = try_send(server.address, long.into_bytes()).await;
     assert!(reply.is_none_or(|reply| [414, 431].contains(&reply.status)));
-    let many = format!("GET / HTTP/1.1\r\nHost: t\r\n{}\r\n", "a: b\r\n".repeat(1_000));
-    assert_eq!(try_send(server.address, many.into_bytes()).await.unwrap().status, 431);
+    let many = format!(
+        "GET / HTTP/1.1\r\nHost: t\r\n{}\r\n",
+        "a: b\r\n".repeat(1_000)
+    );
+    assert_eq!(
+        try_send(server.address, many.into_bytes())
+            .await
+            .unwrap()
+            .status,
+        431
+    );
     server.get("/status").await.expect(200);
 }
 
 #[tokio::test]
 async fn a_client_that_takes_nothing_is_let_go() {
-    let (server, _database) = serve_with(|settings| settings.client_timeout = Duration::from_millis(400)).await;
-    server.put("/kv/b/k", vec![b'x'; 32 << 20]).await.expect(200);
+    let (server, _database) =
+        serve_with(|settings| settings.client_timeout = Duration::from_millis(400)).await;
+    server
+        .put("/kv/b/k", vec![b'x'; 32 << 20])
+        .await
+        .expect(200);
     let mut stream = TcpStream::connect(server.address).await.unwrap();
-    stream.write_all(b"GET /kv/b/k HTTP/1.1\r\nHost: t\r\n\r\n").await.unwrap();
+    stream
+        .write_all(b"GET /kv/b/k HTTP/1.1\r\nHost: t\r\n\r\n")
+        .await
+        .unwrap();
     tokio::time::sleep(Duration::from_millis(3_500)).await;
     let mut taken = Vec::new();
     let _ = stream.read_to_end(&mut taken).await;
-    assert!(taken.len() < 32 << 20, "{} bytes were sent to a client that read none", taken.len());
+    assert!(
+        taken.len() < 32 << 20,
+        "{} bytes were sent to a client that read none",
+        taken.len()
+    );
 }
 
 /// A cache that notes what it is told.
@@ -191,7 +260,12 @@ async fn cache(answer: &'static str) -> (String, tokio::sync::mpsc::Receiver<Str
             let told = told.clone();
             tokio::spawn(async move {
                 let mut head = Vec::new();
-                while !head.ends_with(b"\r\n\r\n") && stream.read_buf(&mut head).await.is_ok_and(|count| count > 0) {}
+                while !head.ends_with(b"\r\n\r\n")
+                    && stream
+                        .read_buf(&mut head)
+                        .await
+                        .is_ok_and(|count| count > 0)
+                {}
                 let _ = told.send(String::from_utf8(head).unwrap()).await;
                 let _ = stream.write_all(answer.as_bytes()).await;
             });
@@ -208,9 +282,19 @@ async fn caches_are_told_of_updates_and_deletes() {
     let mut told = async |count: usize| {
         let mut paths = Vec::new();
         for _ in 0..count {
-            let head = tokio::time::timeout(Duration::from_secs(5), tellings.recv()).await.unwrap().unwrap();
+            let head = tokio::time::timeout(Duration::from_secs(5), tellings.recv())
+                .await
+                .unwrap()
+                .unwrap();
             assert!(head.contains(&format!("\r\nHost: {address}\r\n")), "{head}");
-            paths.push(head.strip_prefix("PURGE ").unwrap().split(' ').next().unwrap().to_owned());
+            paths.push(
+                head.strip_prefix("PURGE ")
+                    .unwrap()
+                    .split(' ')
+                    .next()
+                    .unwrap()
+                    .to_owned(),
+            );
         }
         paths.sort();
         let more = tokio::time::timeout(Duration::from_millis(150), tellings.recv()).await;
@@ -221,16 +305,33 @@ async fn caches_are_told_of_updates_and_deletes() {
     assert_eq!(told(0).await, Vec::<String>::new());
     server.put("/kv/b/k", "changed").await.expect(200);
     assert_eq!(told(1).await, ["/kv/b/k"]);
-    server.send(Request::new("PUT", "/kv/b/k").field("If-Match", "\"0\"").body("x")).await.expect(412);
+    server
+        .send(
+            Request::new("PUT", "/kv/b/k")
+                .field("If-Match", "\"0\"")
+                .body("x"),
+        )
+        .await
+        .expect(412);
     assert_eq!(told(0).await, Vec::<String>::new());
     server.delete("/kv/b/%6b").await.expect(200);
     assert_eq!(told(2).await, ["/kv/b/%6b", "/kv/b/k"]);
     server.put("/kv/b/a/b", "new").await.expect(200);
     server.put("/kv/b/a/b", "changed").await.expect(200);
     assert_eq!(told(2).await, ["/kv/b/a%2Fb", "/kv/b/a/b"]);
-    server.json("PUT", "/multi/b", "[{\"key\":\"a/b\",\"data\":\"1\"},{\"key\":\"n\",\"data\":\"1\"}]").await.expect(200);
+    server
+        .json(
+            "PUT",
+            "/multi/b",
+            "[{\"key\":\"a/b\",\"data\":\"1\"},{\"key\":\"n\",\"data\":\"1\"}]",
+        )
+        .await
+        .expect(200);
     assert_eq!(told(2).await, ["/kv/b/a%2Fb", "/kv/b/a/b"]);
-    server.json("DELETE", "/multi/b", "[\"n\",\"none\"]").await.expect(200);
+    server
+        .json("DELETE", "/multi/b", "[\"n\",\"none\"]")
+        .await
+        .expect(200);
     assert_eq!(told(1).await, ["/kv/b/n"]);
 }
 
@@ -238,7 +339,10 @@ async fn caches_are_told_of_updates_and_deletes() {
 async fn a_cache_that_does_not_answer_holds_nothing_up() {
     // Accepts and says nothing.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let hosts = vec![silent.local_addr().unwrap().to_string(), "127.0.0.1:1".to_owned()];
+    let hosts = vec![
+        silent.local_addr().unwrap().to_string(),
+        "127.0.0.1:1".to_owned(),
+    ];
     let (server, _database) = serve_with(|settings| {
         settings.purge_hosts = hosts;
         settings.purge_timeout = Duration::from_millis(300);
@@ -248,17 +352,27 @@ async fn a_cache_that_does_not_answer_holds_nothing_up() {
     for _ in 0..10 {
         server.put("/kv/b/k", "v").await.expect(200);
     }
-    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        started.elapsed()
+    );
     let (listener_address, origin) = {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let origin = server.origin.clone();
-        (address, tokio::spawn(async move { origin.serve_metrics(listener).await }))
+        (
+            address,
+            tokio::spawn(async move { origin.serve_metrics(listener).await }),
+        )
     };
     for _ in 0..50 {
         tokio::time::sleep(Duration::from_millis(100)).await;
         let reply = super::support::send(listener_address, Request::new("GET", "/metrics")).await;
-        if reply.text().contains("lacquer_origin_purge_total{result=\"failed\"} 18") {
+        if reply
+            .text()
+            .contains("lacquer_origin_purge_total{result=\"failed\"} 18")
+        {
             origin.abort();
             return;
         }

@@ -55,7 +55,12 @@ impl Server {
                     .await
             }
         });
-        Self { address, origin, stop: Some(stop), serving }
+        Self {
+            address,
+            origin,
+            stop: Some(stop),
+            serving,
+        }
     }
 
     pub fn begin_to_stop(&mut self) {
@@ -86,7 +91,12 @@ impl Server {
     }
 
     pub async fn json(&self, method: &str, path: &str, body: &str) -> Reply {
-        self.send(Request::new(method, path).field("Content-Type", "application/json").body(body)).await
+        self.send(
+            Request::new(method, path)
+                .field("Content-Type", "application/json")
+                .body(body),
+        )
+        .await
     }
 }
 
@@ -112,7 +122,12 @@ pub struct Request {
 
 impl Request {
     pub fn new(method: &str, path: &str) -> Self {
-        Self { method: method.to_owned(), path: path.to_owned(), fields: Vec::new(), body: None }
+        Self {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            fields: Vec::new(),
+            body: None,
+        }
     }
 
     pub fn field(mut self, name: &str, value: &str) -> Self {
@@ -121,7 +136,11 @@ impl Request {
     }
 
     pub fn fields(mut self, fields: &[(&str, &str)]) -> Self {
-        self.fields.extend(fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        self.fields.extend(
+            fields
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+        );
         self
     }
 
@@ -131,7 +150,10 @@ impl Request {
     }
 
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut head = format!("{} {} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n", self.method, self.path);
+        let mut head = format!(
+            "{} {} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n",
+            self.method, self.path
+        );
         for (name, value) in &self.fields {
             head += &format!("{name}: {value}\r\n");
         }
@@ -154,7 +176,10 @@ pub struct Reply {
 
 impl Reply {
     pub fn field(&self, name: &str) -> Option<&str> {
-        self.fields.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.fields
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     pub fn text(&self) -> &str {
@@ -176,7 +201,13 @@ impl Reply {
 
     #[track_caller]
     pub fn expect(self, status: u16) -> Self {
-        assert_eq!(self.status, status, "{:?} {}", self.fields, String::from_utf8_lossy(&self.body));
+        assert_eq!(
+            self.status,
+            status,
+            "{:?} {}",
+            self.fields,
+            String::from_utf8_lossy(&self.body)
+        );
         self
     }
 
@@ -184,17 +215,28 @@ impl Reply {
         let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
         let head = std::str::from_utf8(&bytes[..end]).ok()?;
         let mut lines = head.split("\r\n");
-        let status = lines.next()?.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
+        let status = lines
+            .next()?
+            .strip_prefix("HTTP/1.1 ")?
+            .get(..3)?
+            .parse()
+            .ok()?;
         let fields = lines
             .filter_map(|line| line.split_once(": "))
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
-        Some(Self { status, fields, body: bytes[end + 4..].to_vec() })
+        Some(Self {
+            status,
+            fields,
+            body: bytes[end + 4..].to_vec(),
+        })
     }
 }
 
 pub async fn send(address: SocketAddr, request: Request) -> Reply {
-    try_send(address, request.to_bytes()).await.expect("the server answers")
+    try_send(address, request.to_bytes())
+        .await
+        .expect("the server answers")
 }
 
 /// Sends bytes and reads an answer to the end; `None` when there is none.
@@ -211,7 +253,9 @@ pub async fn try_send(address: SocketAddr, bytes: Vec<u8>) -> Option<Reply> {
         let ((), _) = tokio::join!(writing, reading);
         Reply::parse(&answer)
     };
-    tokio::time::timeout(Duration::from_secs(60), exchange).await.ok()?
+    tokio::time::timeout(Duration::from_secs(60), exchange)
+        .await
+        .ok()?
 }
 
 /// A client that keeps its connection and asks one thing after the other.
@@ -224,7 +268,10 @@ impl Kept {
     pub async fn connect(address: SocketAddr) -> std::io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::new() })
+        Ok(Self {
+            stream,
+            buffer: Vec::new(),
+        })
     }
 
     /// `None`: the connection ended.
@@ -234,7 +281,9 @@ impl Kept {
         self.stream.write_all(text.as_bytes()).await.ok()?;
         loop {
             if let Some(reply) = Reply::parse(&self.buffer) {
-                let length: usize = reply.field("Content-Length").map_or(0, |length| length.parse().unwrap());
+                let length: usize = reply
+                    .field("Content-Length")
+                    .map_or(0, |length| length.parse().unwrap());
                 if reply.body.len() >= length {
                     let head = self.buffer.len() - reply.body.len();
                     self.buffer.drain(..head + length);
@@ -251,9 +300,14 @@ impl Kept {
 
 /// A plain connection to the test's database.
 pub async fn connect(dsn: &str) -> tokio_postgres::Client {
-    let (client, connection) = tokio_postgres::connect(dsn, tokio_postgres::NoTls).await.unwrap();
+    let (client, connection) = tokio_postgres::connect(dsn, tokio_postgres::NoTls)
+        .await
+        .unwrap();
     tokio::spawn(connection);
-    client.batch_execute("SET search_path = lacquer, pg_catalog").await.unwrap();
+    client
+        .batch_execute("SET search_path = lacquer, pg_catalog")
+        .await
+        .unwrap();
     client
 }
 
@@ -262,7 +316,10 @@ pub struct Sequence(pub u64);
 
 impl Sequence {
     pub fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % bound
     }
 }

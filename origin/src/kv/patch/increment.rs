@@ -9,7 +9,9 @@ use super::PatchError;
 /// Integers stay integers, exactly; a sum with a fraction in it is a double.
 pub(super) fn apply(value: &mut Value, members: Map<String, Value>) -> Result<(), PatchError> {
     let Value::Object(stored) = value else {
-        return Err(PatchError::Conflict { reason: "the value is not an object".to_owned() });
+        return Err(PatchError::Conflict {
+            reason: "the value is not an object".to_owned(),
+        });
     };
     for (member, by) in members {
         match by {
@@ -17,9 +19,15 @@ pub(super) fn apply(value: &mut Value, members: Map<String, Value>) -> Result<()
                 let sum = match stored.get(&member) {
                     None => by,
                     Some(Value::Number(number)) => {
-                        add(number, &by).ok_or_else(|| PatchError::Range { member: member.clone() })?
+                        add(number, &by).ok_or_else(|| PatchError::Range {
+                            member: member.clone(),
+                        })?
                     }
-                    Some(_) => return Err(PatchError::Conflict { reason: format!("{member:?} is not a number") }),
+                    Some(_) => {
+                        return Err(PatchError::Conflict {
+                            reason: format!("{member:?} is not a number"),
+                        });
+                    }
                 };
                 stored.insert(member, Value::Number(sum));
             }

@@ -15,7 +15,9 @@ pub(super) fn keeps_its_numbers(json: &[u8]) -> bool {
             b'-' | b'0'..=b'9' => {
                 let end = rest
                     .iter()
-                    .position(|byte| !matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9'))
+                    .position(|byte| {
+                        !matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9')
+                    })
                     .unwrap_or(rest.len());
                 if !is_kept(&rest[..end]) {
                     return false;
@@ -40,13 +42,17 @@ fn after_string(mut rest: &[u8]) -> &[u8] {
 }
 
 fn is_kept(number: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(number) else { return false };
+    let Ok(text) = std::str::from_utf8(number) else {
+        return false;
+    };
     if !text.contains(['.', 'e', 'E']) {
         return text.parse::<i64>().is_ok() || text.parse::<u64>().is_ok();
     }
     let mantissa = text.split(['e', 'E']).next().unwrap_or(text);
     let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
     let significant = digits.trim_start_matches('0').trim_end_matches('0').len();
-    let Ok(double) = text.parse::<f64>() else { return false };
+    let Ok(double) = text.parse::<f64>() else {
+        return false;
+    };
     significant <= DOUBLE_DIGITS && double.is_finite() && (double != 0.0 || significant == 0)
 }
