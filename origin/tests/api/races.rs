@@ -186,7 +186,7 @@ async fn revisions_of_a_hot_key_only_grow() {
 async fn batches_are_whole() {
     let (first, second, _database) = two_servers().await;
     let batch = |writer: usize| {
-        let (one, two) = if writer % 2 == 0 {
+        let (one, two) = if writer.is_multiple_of(2) {
             ("a", "b")
         } else {
             ("b", "a")

@@ -379,3 +379,69 @@ async fn a_cache_that_does_not_answer_holds_nothing_up() {
     }
     panic!("the failures are not counted");
 }
+
+/// Another program holds the row: a write waits for it, and longer than the client does.
+#[tokio::test]
+async fn caches_are_told_also_when_the_client_has_left() {
+    let (address, mut tellings) = cache("HTTP/1.1 200 Purged\r\n\r\n").await;
+    let (server, database) = serve_with(|settings| settings.purge_hosts = vec![address]).await;
+    for (request, path) in [
+        (Request::new("PUT", "/kv/b/1").body("changed"), "/kv/b/1"),
+        (Request::new("DELETE", "/kv/b/2"), "/kv/b/2"),
+        (
+            Request::new("PUT", "/multi/b")
+                .field("Content-Type", "application/json")
+                .body("[{\"key\":\"3\",\"data\":\"changed\"}]"),
+            "/kv/b/3",
+        ),
+    ] {
+        server.put(path, "v").await.expect(200);
+        let client = super::support::connect(&database.dsn).await;
+        client
+            .batch_execute("BEGIN; SELECT 1 FROM entries FOR UPDATE")
+            .await
+            .unwrap();
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(&request.to_bytes()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        drop(stream);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        client.batch_execute("ROLLBACK").await.unwrap();
+        let told = tokio::time::timeout(Duration::from_secs(5), tellings.recv()).await;
+        assert!(
+            told.unwrap()
+                .unwrap()
+                .starts_with(&format!("PURGE {path} "))
+        );
+    }
+}
+
+/// PostgreSQL ends what takes too long, so the answer is a sure one.
+#[tokio::test]
+async fn a_write_that_waits_too_long_changes_nothing() {
+    let (server, database) = serve_with(|settings| settings.timeout = Duration::from_secs(1)).await;
+    server.put("/kv/b/k", "old").await.expect(200);
+    let client = super::support::connect(&database.dsn).await;
+    client
+        .batch_execute("BEGIN; SELECT 1 FROM entries FOR UPDATE")
+        .await
+        .unwrap();
+    let batch = Request::new("PUT", "/multi/b").field("Content-Type", "application/json");
+    for request in [
+        Request::new("PUT", "/kv/b/k").body("new"),
+        Request::new("PUT", "/kv/b/k")
+            .field("If-Match", "*")
+            .body("new"),
+        Request::new("DELETE", "/kv/b/k"),
+        batch.body("[{\"key\":\"k\",\"data\":\"new\"}]"),
+    ] {
+        let asked = Instant::now();
+        let reply = server.send(request).await.expect(503);
+        assert_eq!(reply.field("Retry-After"), Some("1"));
+        assert!(asked.elapsed() < Duration::from_millis(2_500));
+    }
+    client.batch_execute("ROLLBACK").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(server.get("/kv/b/k").await.expect(200).text(), "old");
+    server.put("/kv/b/k", "new").await.expect(200);
+}

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 /// A migrated database of the test's own.
-pub async fn database() -> TestDatabase {
+pub(crate) async fn database() -> TestDatabase {
     let key: String = MIGRATIONS.iter().map(|migration| migration.sql).collect();
     TestDatabase::from_template(&key, async |dsn| {
         let settings = settings_for(&dsn);
@@ -22,7 +22,7 @@ pub async fn database() -> TestDatabase {
 }
 
 /// Settings for tests: short times, few connections.
-pub fn settings_for(dsn: &str) -> Settings {
+pub(crate) fn settings_for(dsn: &str) -> Settings {
     let mut settings = Settings::default();
     settings.postgres.dsn = dsn.to_owned();
     settings.postgres.connections = 8;
@@ -32,15 +32,15 @@ pub fn settings_for(dsn: &str) -> Settings {
 }
 
 /// A running origin.
-pub struct Server {
-    pub address: SocketAddr,
-    pub origin: Origin,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) origin: Origin,
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<Drained>,
 }
 
 impl Server {
-    pub async fn start(settings: Settings) -> Self {
+    pub(crate) async fn start(settings: Settings) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let origin = Origin::open(settings).await.unwrap();
@@ -63,34 +63,34 @@ impl Server {
         }
     }
 
-    pub fn begin_to_stop(&mut self) {
+    pub(crate) fn begin_to_stop(&mut self) {
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(());
         }
     }
 
-    pub async fn stop(mut self) -> Drained {
+    pub(crate) async fn stop(mut self) -> Drained {
         self.begin_to_stop();
         self.serving.await.unwrap()
     }
 
-    pub async fn send(&self, request: Request) -> Reply {
+    pub(crate) async fn send(&self, request: Request) -> Reply {
         send(self.address, request).await
     }
 
-    pub async fn get(&self, path: &str) -> Reply {
+    pub(crate) async fn get(&self, path: &str) -> Reply {
         self.send(Request::new("GET", path)).await
     }
 
-    pub async fn put(&self, path: &str, body: impl Into<Vec<u8>>) -> Reply {
+    pub(crate) async fn put(&self, path: &str, body: impl Into<Vec<u8>>) -> Reply {
         self.send(Request::new("PUT", path).body(body)).await
     }
 
-    pub async fn delete(&self, path: &str) -> Reply {
+    pub(crate) async fn delete(&self, path: &str) -> Reply {
         self.send(Request::new("DELETE", path)).await
     }
 
-    pub async fn json(&self, method: &str, path: &str, body: &str) -> Reply {
+    pub(crate) async fn json(&self, method: &str, path: &str, body: &str) -> Reply {
         self.send(
             Request::new(method, path)
                 .field("Content-Type", "application/json")
@@ -101,19 +101,19 @@ impl Server {
 }
 
 /// A server over a new database, with the usual settings changed by `change`.
-pub async fn serve_with(change: impl FnOnce(&mut Settings)) -> (Server, TestDatabase) {
+pub(crate) async fn serve_with(change: impl FnOnce(&mut Settings)) -> (Server, TestDatabase) {
     let database = database().await;
     let mut settings = settings_for(&database.dsn);
     change(&mut settings);
     (Server::start(settings).await, database)
 }
 
-pub async fn serve() -> (Server, TestDatabase) {
+pub(crate) async fn serve() -> (Server, TestDatabase) {
     serve_with(|_| {}).await
 }
 
 #[derive(Clone, Debug)]
-pub struct Request {
+pub(crate) struct Request {
     method: String,
     path: String,
     fields: Vec<(String, String)>,
@@ -121,7 +121,7 @@ pub struct Request {
 }
 
 impl Request {
-    pub fn new(method: &str, path: &str) -> Self {
+    pub(crate) fn new(method: &str, path: &str) -> Self {
         Self {
             method: method.to_owned(),
             path: path.to_owned(),
@@ -130,12 +130,12 @@ impl Request {
         }
     }
 
-    pub fn field(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn field(mut self, name: &str, value: &str) -> Self {
         self.fields.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    pub fn fields(mut self, fields: &[(&str, &str)]) -> Self {
+    pub(crate) fn fields(mut self, fields: &[(&str, &str)]) -> Self {
         self.fields.extend(
             fields
                 .iter()
@@ -144,12 +144,12 @@ impl Request {
         self
     }
 
-    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = Some(body.into());
         self
     }
 
-    pub fn to_bytes(&self) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut head = format!(
             "{} {} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n",
             self.method, self.path
@@ -168,39 +168,39 @@ impl Request {
 }
 
 #[derive(Clone, Debug)]
-pub struct Reply {
-    pub status: u16,
-    pub fields: Vec<(String, String)>,
-    pub body: Vec<u8>,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) fields: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Reply {
-    pub fn field(&self, name: &str) -> Option<&str> {
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
         self.fields
             .iter()
             .find(|(known, _)| known.eq_ignore_ascii_case(name))
             .map(|(_, value)| value.as_str())
     }
 
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
 
-    pub fn etag(&self) -> String {
+    pub(crate) fn etag(&self) -> String {
         self.field("ETag").unwrap().to_owned()
     }
 
     /// The number in the entity-tag.
-    pub fn revision(&self) -> i64 {
+    pub(crate) fn revision(&self) -> i64 {
         self.etag().trim_matches('"').parse().unwrap()
     }
 
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
     #[track_caller]
-    pub fn expect(self, status: u16) -> Self {
+    pub(crate) fn expect(self, status: u16) -> Self {
         assert_eq!(
             self.status,
             status,
@@ -233,14 +233,14 @@ impl Reply {
     }
 }
 
-pub async fn send(address: SocketAddr, request: Request) -> Reply {
+pub(crate) async fn send(address: SocketAddr, request: Request) -> Reply {
     try_send(address, request.to_bytes())
         .await
         .expect("the server answers")
 }
 
 /// Sends bytes and reads an answer to the end; `None` when there is none.
-pub async fn try_send(address: SocketAddr, bytes: Vec<u8>) -> Option<Reply> {
+pub(crate) async fn try_send(address: SocketAddr, bytes: Vec<u8>) -> Option<Reply> {
     let exchange = async {
         let stream = TcpStream::connect(address).await.ok()?;
         let (mut read, mut write) = stream.into_split();
@@ -259,13 +259,13 @@ pub async fn try_send(address: SocketAddr, bytes: Vec<u8>) -> Option<Reply> {
 }
 
 /// A client that keeps its connection and asks one thing after the other.
-pub struct Kept {
+pub(crate) struct Kept {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 impl Kept {
-    pub async fn connect(address: SocketAddr) -> std::io::Result<Self> {
+    pub(crate) async fn connect(address: SocketAddr) -> std::io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(Self {
@@ -275,7 +275,7 @@ impl Kept {
     }
 
     /// `None`: the connection ended.
-    pub async fn send(&mut self, request: &Request) -> Option<Reply> {
+    pub(crate) async fn send(&mut self, request: &Request) -> Option<Reply> {
         let bytes = request.to_bytes();
         let text = String::from_utf8_lossy(&bytes).replacen("Connection: close\r\n", "", 1);
         self.stream.write_all(text.as_bytes()).await.ok()?;
@@ -299,7 +299,7 @@ impl Kept {
 }
 
 /// A plain connection to the test's database.
-pub async fn connect(dsn: &str) -> tokio_postgres::Client {
+pub(crate) async fn connect(dsn: &str) -> tokio_postgres::Client {
     let (client, connection) = tokio_postgres::connect(dsn, tokio_postgres::NoTls)
         .await
         .unwrap();
@@ -312,10 +312,10 @@ pub async fn connect(dsn: &str) -> tokio_postgres::Client {
 }
 
 /// Numbers that look random and are the same in each run.
-pub struct Sequence(pub u64);
+pub(crate) struct Sequence(pub(crate) u64);
 
 impl Sequence {
-    pub fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self
             .0
             .wrapping_mul(6_364_136_223_846_793_005)
