@@ -111,6 +111,32 @@ async fn a_newer_schema_is_refused() {
     );
 }
 
+#[tokio::test]
+async fn a_database_that_cannot_hold_every_name_is_refused() {
+    let database = TestDatabase::empty().await;
+    let admin = connect_admin(&database.admin_dsn).await;
+    let name = format!("{}_latin", database.name);
+    let create = format!(
+        "CREATE DATABASE {name} OWNER lacquer TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'"
+    );
+    admin.batch_execute(&create).await.unwrap();
+    let settings = settings_for(&database.dsn.replace(&database.name, &name));
+    let outcome = migrate(&Connector::new(&settings.postgres, settings.timeout).unwrap()).await;
+    assert!(outcome.unwrap_err().to_string().contains("LATIN1"));
+    admin
+        .batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)"))
+        .await
+        .unwrap();
+}
+
+async fn connect_admin(dsn: &str) -> tokio_postgres::Client {
+    let (client, connection) = tokio_postgres::connect(dsn, tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    client
+}
+
 const SESSION: &str = "
     SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off;
     SET enable_mergejoin = off; SET plan_cache_mode = force_generic_plan;";
