@@ -269,7 +269,14 @@ impl Policy for Builtin {
             _ => {}
         }
         if request.method != Method::Head {
-            body.extend_from_slice(format!("{} {reason}\nXID: {xid}\n", synth.status).as_bytes());
+            body.extend_from_slice(
+                format!(
+                    "{reason}
+XID: {xid}
+"
+                )
+                .as_bytes(),
+            );
         }
     }
 
