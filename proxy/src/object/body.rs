@@ -152,17 +152,19 @@ impl Body {
         }
     }
 
-    /// A reader from the first byte. `None` once the first bytes of a body in transit are gone.
+    /// A reader from the first byte. `None` once the first bytes of a body in transit are gone, and for a
+    /// body that has failed.
     pub fn reader(self: &Arc<Body>) -> Option<BodyReader> {
-        if self.complete.get().is_some() {
-            return Some(BodyReader {
-                body: Arc::clone(self),
-                next: 0,
-                slot: None,
-            });
+        if self.is_complete() {
+            return Some(self.reader_of_complete());
         }
         let mut filling = self.filling.lock();
-        if filling.dropped > 0 {
+        // Asked again under the lock: the writer may have ended the body meanwhile, and then its pieces are
+        // in the complete form alone.
+        if self.is_complete() {
+            return Some(self.reader_of_complete());
+        }
+        if filling.dropped > 0 || matches!(filling.end, Some(Err(_))) {
             return None;
         }
         let slot = match filling.readers.iter().position(Option::is_none) {
@@ -179,6 +181,14 @@ impl Body {
             next: 0,
             slot: Some(slot),
         })
+    }
+
+    fn reader_of_complete(self: &Arc<Body>) -> BodyReader {
+        BodyReader {
+            body: Arc::clone(self),
+            next: 0,
+            slot: None,
+        }
     }
 
     /// Whole length, once it is known.

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::time::timeout;
 
 use super::*;
@@ -145,4 +146,34 @@ fn small_pieces_do_not_hold_the_buffer_they_were_cut_from() {
         "the read buffer is free again"
     );
     assert!(body.weight() < 1000);
+}
+
+#[test]
+fn reader_that_comes_with_the_end_reads_everything() {
+    for _ in 0..20_000 {
+        let mut writer = Body::new(Growth::Kept { bytes_max: 100 }, &Transit::new(1));
+        writer.append(piece(7));
+        let body = Arc::clone(writer.body());
+        let start = std::sync::Barrier::new(2);
+        let mut reader = std::thread::scope(|threads| {
+            threads.spawn(|| {
+                start.wait();
+                writer.finish(None);
+            });
+            start.wait();
+            body.reader().expect("kept")
+        });
+        let read = reader.next().now_or_never().expect("the body has ended");
+        assert_eq!(read.map(|piece| piece.map(|piece| piece.len())), Ok(Some(7)));
+    }
+}
+
+#[test]
+fn failed_body_has_no_new_readers() {
+    let mut writer = Body::new(Growth::Kept { bytes_max: 100 }, &Transit::new(1));
+    writer.append(piece(7));
+    let body = Arc::clone(writer.body());
+    assert!(body.reader().is_some());
+    drop(writer);
+    assert!(body.reader().is_none());
 }
