@@ -151,7 +151,7 @@ fn small_pieces_do_not_hold_the_buffer_they_were_cut_from() {
 #[test]
 fn reader_that_comes_with_the_end_reads_everything() {
     for _ in 0..20_000 {
-        let mut writer = Body::new(Growth::Kept { bytes_max: 100 }, &Transit::new(1));
+        let mut writer = Body::write(Growth::Kept { bytes_max: 100 }, &Transit::new(1));
         writer.append(piece(7));
         let body = Arc::clone(writer.body());
         let start = std::sync::Barrier::new(2);
@@ -170,7 +170,7 @@ fn reader_that_comes_with_the_end_reads_everything() {
 
 #[test]
 fn failed_body_has_no_new_readers() {
-    let mut writer = Body::new(Growth::Kept { bytes_max: 100 }, &Transit::new(1));
+    let mut writer = Body::write(Growth::Kept { bytes_max: 100 }, &Transit::new(1));
     writer.append(piece(7));
     let body = Arc::clone(writer.body());
     assert!(body.reader().is_some());
