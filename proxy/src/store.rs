@@ -248,10 +248,7 @@ impl Store {
     /// Calls `visit` for every stored object. Sees objects that stay for the whole call; others maybe.
     pub fn for_each(&self, mut visit: impl FnMut(&Key, &Arc<Object>)) {
         for (key, entry) in &self.index {
-            entry
-                .variants
-                .iter()
-                .for_each(|object| visit(&key, object));
+            entry.variants.iter().for_each(|object| visit(&key, object));
         }
     }
 

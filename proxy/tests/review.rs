@@ -1,0 +1,166 @@
+//! Hostile clients and unlucky moments, on real sockets against a front door in this process.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use config::{BackendAddress, Config, ListenAddress};
+use parking_lot::Mutex;
+use proxy::front::Front;
+use proxy::listener::handover::Inherited;
+use proxy::server::Server;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+/// Longer than anything takes, so that a hang fails instead of hanging.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Request heads as a backend has seen them.
+type Seen = Arc<Mutex<Vec<String>>>;
+
+/// Serves one request a connection, by whatever `answer` writes.
+async fn backend<F>(answer: impl Fn(String, TcpStream) -> F + Send + 'static) -> (SocketAddr, Seen)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let seen = Seen::default();
+    let log = Arc::clone(&seen);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let head = read_head(&mut stream).await;
+            log.lock().push(head.clone());
+            tokio::spawn(answer(head, stream));
+        }
+    });
+    (address, seen)
+}
+
+/// A backend that gives every request the same bytes and closes.
+async fn answering(answer: &'static str) -> (SocketAddr, Seen) {
+    backend(move |_, mut stream| async move {
+        // The front door may have hung up.
+        let _ = stream.write_all(answer.as_bytes()).await;
+    })
+    .await
+}
+
+async fn read_head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => break,
+        }
+    }
+    String::from_utf8(head).expect("a head in ASCII")
+}
+
+struct Door {
+    address: SocketAddr,
+    front: Arc<Front>,
+}
+
+async fn door(backend: SocketAddr, change: impl FnOnce(&mut Config)) -> Door {
+    let mut config = Config::default();
+    config.listen[0].address = ListenAddress::Tcp(([127, 0, 0, 1], 0).into());
+    config.metrics.enabled = false;
+    config.backend.servers = vec![BackendAddress::Host {
+        host: backend.ip().to_string(),
+        port: backend.port(),
+    }];
+    config.backend.retries_max = 0;
+    change(&mut config);
+    config.validate().expect("sound settings");
+    let bound = Server::bind(config, Inherited::default()).await;
+    let server = bound.expect("a free port");
+    let address = match server.addresses().next() {
+        Some(ListenAddress::Tcp(address)) => *address,
+        other => panic!("no TCP listener: {other:?}"),
+    };
+    let front = Arc::clone(server.control().front());
+    tokio::spawn(server.run(std::future::pending::<()>()));
+    Door { address, front }
+}
+
+impl Door {
+    /// Sends bytes, says that no more come, and reads until the front door closes.
+    async fn talk(&self, bytes: &str) -> String {
+        let talk = async {
+            let mut stream = TcpStream::connect(self.address).await.expect("listening");
+            stream.write_all(bytes.as_bytes()).await.expect("open");
+            stream.shutdown().await.expect("open");
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).await.expect("no reset");
+            String::from_utf8(answer).expect("an answer in ASCII")
+        };
+        timeout(PATIENCE, talk).await.expect("an answer in time")
+    }
+
+    /// One GET with these field lines.
+    async fn get(&self, target: &str, fields: &str) -> String {
+        self.talk(&format!(
+            "GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{fields}\r\n"
+        ))
+        .await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_fills_at_once_keep_no_more_than_the_cache_may_hold() {
+    const BODY: usize = 200_000;
+    const CLIENTS: usize = 20;
+    const MEMORY: u64 = 1 << 20;
+    let (finish, finished) = watch::channel(false);
+    let (address, seen) = backend(move |_, mut stream| {
+        let mut finished = finished.clone();
+        async move {
+            let head = "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nTransfer-Encoding: chunked\r\n\r\n";
+            let body = vec![b'~'; BODY];
+            stream.write_all(head.as_bytes()).await.expect("open");
+            let chunk = format!("{BODY:x}\r\n");
+            stream.write_all(chunk.as_bytes()).await.expect("open");
+            stream.write_all(&body).await.expect("open");
+            finished.wait_for(|finish| *finish).await.expect("the test runs");
+            stream.write_all(b"\r\n0\r\n\r\n").await.expect("open");
+        }
+    })
+    .await;
+    let door = Arc::new(
+        door(address, |config| {
+            config.cache.memory = config::ByteSize::mebibytes(1);
+            config.cache.object_bytes_max = config::ByteSize::mebibytes(1);
+        })
+        .await,
+    );
+    let mut clients = tokio::task::JoinSet::new();
+    for number in 0..CLIENTS {
+        let door = Arc::clone(&door);
+        clients.spawn(async move { door.get(&format!("/{number}"), "").await });
+    }
+    let transit = door.front.settings().transit.clone();
+    let full = async {
+        // All but what is still on its way from the backend.
+        while transit.kept_bytes() + transit.held_bytes() < MEMORY / 2
+            || seen.lock().len() < CLIENTS
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    timeout(PATIENCE, full).await.expect("the fills begin");
+    assert!(transit.kept_bytes() <= MEMORY, "{}", transit.kept_bytes());
+    finish.send_replace(true);
+    while let Some(answer) = clients.join_next().await {
+        let answer = answer.expect("no panic");
+        assert_eq!(
+            answer.matches('~').count(),
+            BODY,
+            "everybody gets the whole"
+        );
+    }
+    assert_eq!(transit.kept_bytes(), 0);
+}
