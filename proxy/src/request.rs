@@ -85,7 +85,10 @@ struct Machine<'a> {
 /// Answers one request.
 pub async fn serve(front: &Arc<Front>, exchange: Exchange) -> Served {
     let now = Timestamp::now();
-    let head = exchange.head().clone();
+    let mut head = exchange.head().clone();
+    // What the backend is not going to see must not choose among stored answers, and what we add for it must.
+    hop_by_hop::strip_listed(&mut head.fields);
+    forward::add_forwarded(&mut head, exchange.info());
     let request = Request {
         directives: RequestDirectives::of(&head.fields),
         connection: Arc::clone(exchange.info()),
@@ -485,7 +488,6 @@ impl Machine<'_> {
     fn private_fetch(&self) -> Fetch {
         let mut head = self.request.head.clone();
         hop_by_hop::strip(&mut head.fields);
-        forward::add_forwarded(&mut head, &self.request.connection);
         Fetch {
             head,
             request: Arc::new(self.request.head.clone()),

@@ -10,7 +10,7 @@ use proxy::front::Front;
 use proxy::listener::handover::Inherited;
 use proxy::server::Server;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -89,8 +89,14 @@ async fn door(backend: SocketAddr, change: impl FnOnce(&mut Config)) -> Door {
 impl Door {
     /// Sends bytes, says that no more come, and reads until the front door closes.
     async fn talk(&self, bytes: &str) -> String {
+        self.talk_from([127, 0, 0, 1], bytes).await
+    }
+
+    async fn talk_from(&self, client: [u8; 4], bytes: &str) -> String {
         let talk = async {
-            let mut stream = TcpStream::connect(self.address).await.expect("listening");
+            let socket = TcpSocket::new_v4().expect("a socket");
+            socket.bind((client, 0).into()).expect("a loopback address");
+            let mut stream = socket.connect(self.address).await.expect("listening");
             stream.write_all(bytes.as_bytes()).await.expect("open");
             stream.shutdown().await.expect("open");
             let mut answer = Vec::new();
@@ -163,4 +169,40 @@ async fn many_fills_at_once_keep_no_more_than_the_cache_may_hold() {
         );
     }
     assert_eq!(transit.kept_bytes(), 0);
+}
+
+/// A backend that answers with the value of one request field, and says so in Vary.
+async fn echoing(name: &'static str) -> SocketAddr {
+    let (address, _) = backend(move |head, mut stream| async move {
+        let line = head.lines().find_map(|line| line.strip_prefix(name));
+        let value = line.map_or("none", |rest| rest.trim_start_matches(": "));
+        let length = value.len() + 2;
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nVary: {name}\r\nCache-Control: max-age=60\r\nContent-Length: {length}\r\n\r\n<{value}>"
+        );
+        stream.write_all(answer.as_bytes()).await.expect("open");
+    })
+    .await;
+    address
+}
+
+#[tokio::test]
+async fn field_that_connection_takes_away_does_not_choose_a_variant() {
+    let door = door(echoing("Accept-Language").await, |_| {}).await;
+    let poison = "Accept-Language: de\r\nConnection: Accept-Language\r\n";
+    let answer = door.get("/", poison).await;
+    assert!(answer.ends_with("<none>"), "{answer}");
+    let answer = door.get("/", "Accept-Language: de\r\n").await;
+    assert!(answer.ends_with("<de>"), "{answer}");
+}
+
+#[tokio::test]
+async fn answer_that_varies_on_the_clients_address_is_not_for_other_addresses() {
+    let door = door(echoing("X-Forwarded-For").await, |_| {}).await;
+    for address in [[127, 0, 0, 1], [127, 0, 0, 2], [127, 0, 0, 1]] {
+        let get = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        let answer = door.talk_from(address, get).await;
+        let own = format!("<127.0.0.{}>", address[3]);
+        assert!(answer.ends_with(&own), "{answer}");
+    }
 }
