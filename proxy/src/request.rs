@@ -95,7 +95,7 @@ pub async fn serve(front: &Arc<Front>, exchange: Exchange) -> Served {
         xid: front.xid(),
         received: now,
         has_body: !matches!(exchange.body_length(), BodyLength::None),
-        upgrade: exchange.upgrade().map(Box::from),
+        upgrade: upgrade(&exchange),
         restarts: 0,
         head,
     };
@@ -108,6 +108,15 @@ pub async fn serve(front: &Arc<Front>, exchange: Exchange) -> Served {
         exchange,
     };
     machine.run().await
+}
+
+/// What the client may switch to. Not behind a body: its end would be lost in the new protocol, and RFC 9110
+/// §7.8 leaves it to us whether to switch at all.
+fn upgrade(exchange: &Exchange) -> Option<Box<str>> {
+    match exchange.body_length() {
+        BodyLength::None | BodyLength::Known(0) => forward::upgrades(exchange.upgrade()?),
+        BodyLength::Known(_) | BodyLength::Unknown => None,
+    }
 }
 
 impl Machine<'_> {

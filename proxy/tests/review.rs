@@ -206,3 +206,39 @@ async fn answer_that_varies_on_the_clients_address_is_not_for_other_addresses() 
         assert!(answer.ends_with(&own), "{answer}");
     }
 }
+
+const STORABLE: &str =
+    "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 5\r\n\r\nhello";
+
+#[tokio::test]
+async fn backend_is_not_asked_to_speak_http2_with_a_client() {
+    let (address, seen) = answering(STORABLE).await;
+    let door = door(address, |_| {}).await;
+    let h2c = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n";
+    for _ in 0..2 {
+        let answer = door.get("/", h2c).await;
+        assert!(answer.ends_with("hello"), "{answer}");
+    }
+    let seen = seen.lock();
+    assert_eq!(seen.len(), 1, "it is a GET like others");
+    assert!(
+        !seen[0].to_ascii_lowercase().contains("upgrade"),
+        "{seen:?}"
+    );
+}
+
+#[tokio::test]
+async fn protocols_are_not_switched_behind_a_body() {
+    let (address, seen) =
+        answering("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+            .await;
+    let door = door(address, |_| {}).await;
+    let post = "POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, close\r\nUpgrade: x\r\nContent-Length: 5\r\n\r\n";
+    let answer = door.talk(&format!("{post}12345")).await;
+    assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+    let seen = seen.lock();
+    assert!(
+        !seen[0].to_ascii_lowercase().contains("upgrade"),
+        "{seen:?}"
+    );
+}
