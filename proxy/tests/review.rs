@@ -242,3 +242,16 @@ async fn protocols_are_not_switched_behind_a_body() {
         "{seen:?}"
     );
 }
+
+#[tokio::test]
+async fn empty_lines_behind_the_last_request_do_not_swallow_its_answer() {
+    // Slow enough for the front door to read what follows the request, its end included.
+    let (address, _) = backend(|_, mut stream| async move {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        stream.write_all(STORABLE.as_bytes()).await.expect("open");
+    })
+    .await;
+    let door = door(address, |_| {}).await;
+    let answer = door.talk("GET / HTTP/1.1\r\nHost: a\r\n\r\n\r\n\r\n").await;
+    assert!(answer.ends_with("hello"), "{answer}");
+}
