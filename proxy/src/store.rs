@@ -252,13 +252,19 @@ impl Store {
         }
     }
 
-    /// Drops everything, for tests and for a full purge.
-    pub fn clear(&self) {
+    /// Fences every fetch under way, for an invalidation that names no keys. When this returns, no later request
+    /// joins a fetch that began earlier, and nothing such a fetch brings is stored.
+    pub fn fence_all(&self) {
         for shard in &self.shards {
             let mut shard = shard.lock();
             shard.fence += 1;
             shard.flights.clear();
         }
+    }
+
+    /// Drops everything, for tests and for a full purge.
+    pub fn clear(&self) {
+        self.fence_all();
         self.index.invalidate_all();
         self.index.run_pending_tasks();
     }

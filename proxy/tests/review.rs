@@ -255,3 +255,44 @@ async fn empty_lines_behind_the_last_request_do_not_swallow_its_answer() {
     let answer = door.talk("GET / HTTP/1.1\r\nHost: a\r\n\r\n\r\n\r\n").await;
     assert!(answer.ends_with("hello"), "{answer}");
 }
+
+#[tokio::test]
+async fn soft_purge_by_key_reaches_what_is_being_fetched() {
+    let (open, gate) = watch::channel(false);
+    let (address, seen) = backend(move |_, mut stream| {
+        let mut gate = gate.clone();
+        async move {
+            let body = if *gate.borrow() { "new" } else { "old" };
+            gate.wait_for(|open| *open).await.expect("the test runs");
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nSurrogate-Key: k\r\nCache-Control: max-age=60\r\nContent-Length: 3\r\n\r\n{body}"
+            );
+            stream.write_all(answer.as_bytes()).await.expect("open");
+        }
+    })
+    .await;
+    let door = Arc::new(door(address, |_| {}).await);
+    let first = tokio::spawn({
+        let door = Arc::clone(&door);
+        async move { door.get("/", "").await }
+    });
+    let asked = async {
+        while seen.lock().is_empty() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(PATIENCE, asked)
+        .await
+        .expect("the backend is asked");
+    let purge = "PURGE / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nSurrogate-Key: k\r\nLacquer-Purge: soft\r\n\r\n";
+    let answer = door.talk(purge).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    open.send_replace(true);
+    let answer = first.await.expect("no panic");
+    assert!(
+        answer.ends_with("old"),
+        "it asked before the purge: {answer}"
+    );
+    let answer = door.get("/", "").await;
+    assert!(answer.ends_with("new"), "{answer}");
+}
