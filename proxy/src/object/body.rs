@@ -126,6 +126,10 @@ impl Body {
     }
 
     /// An empty body and the one writer that may append to it.
+    #[expect(
+        clippy::new_ret_no_self,
+        reason = "the body is had from its writer, of which there is one"
+    )]
     pub fn new(growth: Growth, transit: &Transit) -> BodyWriter {
         BodyWriter {
             body: Arc::new(Body::growing(growth, transit)),
