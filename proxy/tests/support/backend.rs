@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::{PATIENCE, until};
 
@@ -150,6 +151,7 @@ type Answerer = dyn Fn(&Seen) -> Answer + Send + Sync;
 pub(crate) struct Backend {
     pub(crate) address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
+    accepting: JoinHandle<()>,
 }
 
 impl Backend {
@@ -162,7 +164,7 @@ impl Backend {
         let address = listener.local_addr().expect("a bound port");
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (recorded, answerer): (_, Arc<Answerer>) = (Arc::clone(&seen), Arc::new(answerer));
-        tokio::spawn(async move {
+        let accepting = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 stream.set_nodelay(true).expect("an open socket");
                 let connection = Connection {
@@ -177,7 +179,17 @@ impl Backend {
                 });
             }
         });
-        Backend { address, seen }
+        Backend {
+            address,
+            seen,
+            accepting,
+        }
+    }
+
+    /// Closes the port. Connections that are open stay.
+    pub(crate) async fn stop(&mut self) {
+        self.accepting.abort();
+        let _ = (&mut self.accepting).await;
     }
 
     /// The same answer to everything.

@@ -178,6 +178,11 @@ impl Client {
                 .is_err()
     }
 
+    /// Leaves so that the other side learns of it at once.
+    pub(crate) fn reset(self) {
+        self.stream.set_zero_linger().expect("an open socket");
+    }
+
     async fn read(&mut self) -> bool {
         let read = self.stream.read_buf(&mut self.input);
         let read = tokio::time::timeout(PATIENCE, read)
