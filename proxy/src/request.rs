@@ -319,6 +319,16 @@ impl Machine<'_> {
         if !mine || !self.front.passes_bans(&object, &self.request.head, now) {
             return Ok(State::Hash);
         }
+        // It is a stored answer like any other by now: whether it may be reused for this request is judged as there.
+        if object.kind == Kind::Response && source != Source::StaleOnError {
+            match self.policy.hit(&mut self.request, &object, now) {
+                Hit::Deliver | Hit::DeliverAndRefresh => {}
+                Hit::Miss => return self.fetch_beside(key, Some(object)).await,
+                Hit::Pass => return Ok(State::Pass),
+                Hit::Synth(synth) => return Ok(State::Synth(synth)),
+                Hit::Restart => return Ok(State::Restart),
+            }
+        }
         let Some(reader) = object.body.reader() else {
             return self.fetch_beside(key, stale).await;
         };

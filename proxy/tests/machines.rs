@@ -202,6 +202,9 @@ async fn deliver_leads_where_the_policy_says() {
     check("GET", "restart", 200, "", 1).await;
     // A pass that is started again asks again.
     check("OPTIONS", "restart", 200, "", 3).await;
+    // What was replaced has answered nobody.
+    assert_eq!(door.counted(Counter::CacheMisses), 1);
+    assert_eq!(door.counted(Counter::CacheHits), 1);
 }
 
 #[tokio::test]

@@ -148,7 +148,10 @@ impl Policy for Builtin {
     fn hit(&self, request: &mut Request, object: &Object, now: Timestamp) -> Hit {
         // If-Match and If-Unmodified-Since are answered here when they hold; else the origin decides.
         if conditional::evaluate(&request.head, &object.head) == Precondition::Undecided {
-            return Hit::Pass;
+            return match self.honors_client() && request.directives.only_if_cached {
+                true => Hit::Synth(Synth::new(504)),
+                false => Hit::Pass,
+            };
         }
         let directives = self.honors_client().then_some(&request.directives);
         let times = object.stored_times();

@@ -44,7 +44,6 @@ impl Machine<'_> {
     ) -> Result<Delivered, ClientError> {
         let now = Timestamp::now();
         let mut head = own_head.map_or_else(|| object.head.clone(), |head| *head);
-        self.record.answered(self.front, &delivery);
         match self
             .policy
             .deliver(&mut self.request, &object, &delivery, &mut head, now)
@@ -58,6 +57,7 @@ impl Machine<'_> {
             }
             Deliver::Deliver | Deliver::Synth(_) | Deliver::Restart => {}
         }
+        self.record.answered(self.front, &delivery);
         let length = object
             .body
             .complete_bytes()

@@ -390,3 +390,19 @@ async fn the_first_bytes_arrive_before_the_last_are_made() {
     gate.open();
     assert_eq!(client.body_of(head).await.text(), "last");
 }
+
+#[tokio::test]
+async fn a_body_that_ends_with_its_connection_is_stored_with_its_length() {
+    let backend = Backend::always(
+        Answer::default()
+            .head(200, &[FRESH])
+            .then("body")
+            .and_close(),
+    );
+    let backend = backend.await;
+    let door = Door::start(&backend).await;
+    assert_eq!(door.get("/").await.text(), "body");
+    let stored = door.get("/").await;
+    assert_eq!((stored.cache().as_str(), stored.text()), ("HIT", "body"));
+    assert_eq!(stored.field("Content-Length"), "4");
+}

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::support::{Backend, Door, answer};
+use proxy::metrics::Counter;
+
+use crate::support::{Backend, Door, Gate, answer, until};
 
 /// What a request with these directives comes to when an answer of this age is stored, fresh for 60 seconds.
 async fn check(age: &str, directives: &str, expected: &str) {
@@ -65,10 +67,44 @@ async fn only_if_cached_never_fetches() {
     assert_eq!(door.request("GET", "/", &only).await.status(), 504);
     assert_eq!(door.request("HEAD", "/", &only).await.status(), 504);
     assert_eq!(backend.count(), 0);
-    // Nor where a mark says that there is nothing.
+    // Nor where a mark says that there is nothing, or what is stored does not match.
     door.get("/").await;
     assert_eq!(door.request("GET", "/", &only).await.status(), 504);
     assert_eq!(backend.count(), 1);
+    let stored = Backend::always(answer(200, &[("Cache-Control", "max-age=60")], "x")).await;
+    let door = Door::start(&stored).await;
+    door.get("/").await;
+    let other = [only[0], ("If-Match", "\"other\"")];
+    assert_eq!(door.request("GET", "/", &other).await.status(), 504);
+    assert_eq!(stored.count(), 1);
+}
+
+#[tokio::test]
+async fn who_waits_for_a_fetch_gets_what_it_may_reuse() {
+    // Whether a request with these directives takes the answer of the fetch that it has waited for.
+    let check = async |directives: &str, shares: bool| {
+        let gate = Gate::new();
+        let fields = [("Cache-Control", "max-age=60"), ("Age", "30")];
+        let backend = Backend::always(answer(200, &fields, "x").behind(&gate)).await;
+        let door = Door::start(&backend).await;
+        let mut leader = door.begin("GET", "/", &[]).await;
+        backend.wait_for(1).await;
+        let asked = [("Cache-Control", directives)];
+        let mut follower = door.begin("GET", "/", &asked).await;
+        until("a follower", || door.counted(Counter::BusySleeps) == 1).await;
+        gate.open();
+        assert_eq!(leader.reply("GET").await.text(), "x");
+        assert_eq!(follower.reply("GET").await.text(), "x");
+        let expected = if shares { 1 } else { 2 };
+        assert_eq!(backend.count(), expected, "{directives}");
+    };
+    check("", true).await;
+    check("max-age=50", true).await;
+    check("max-age=20", false).await;
+    check("min-fresh=20", true).await;
+    check("min-fresh=40", false).await;
+    // The fetch began before this client asked, and may know less than it wants to know.
+    check("no-cache", false).await;
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::Lines;
-use crate::support::{Backend, Door, Reply, answer};
+use crate::support::{Backend, Door, Gate, Reply, answer};
 
 /// A backend whose answers are tagged by their target: `/a/1` with `a` and `all`.
 async fn tagged() -> Backend {
@@ -117,6 +117,35 @@ async fn bans_hit_what_they_describe() {
     assert_eq!(caches(&door, &targets).await, ["HIT", "HIT", "HIT"]);
     assert_eq!(ban("nonsense").await.status(), 400);
     assert_eq!(door.request("BAN", "/", &[]).await.status(), 400);
+}
+
+#[tokio::test]
+async fn what_is_being_fetched_is_hit_as_well() {
+    let requests: [(&str, Lines<'_>); 3] = [
+        ("PURGE", &[]),
+        ("PURGE", &[("Surrogate-Key", "a")]),
+        ("BAN", &[("Lacquer-Ban", "obj.http.surrogate-key ~ a")]),
+    ];
+    for (method, lines) in requests {
+        let gate = Gate::new();
+        let held = gate.clone();
+        let backend = Backend::start(move |seen| {
+            let fields = [("Cache-Control", "max-age=60"), ("Surrogate-Key", "a")];
+            match seen.index {
+                0 => answer(200, &fields, "old").behind(&held),
+                _ => answer(200, &fields, "new"),
+            }
+        })
+        .await;
+        let door = Door::start(&backend).await;
+        let mut first = door.begin("GET", "/", &[]).await;
+        backend.wait_for(1).await;
+        assert_eq!(door.request(method, "/", lines).await.status(), 200);
+        gate.open();
+        assert_eq!(first.reply("GET").await.text(), "old");
+        assert_eq!(door.get("/").await.text(), "new", "{method} {lines:?}");
+        assert_eq!(door.get("/").await.cache(), "HIT", "{method} {lines:?}");
+    }
 }
 
 #[tokio::test]
