@@ -5,7 +5,9 @@ mod conditions;
 mod directives;
 mod fields;
 mod freshness;
+mod http2;
 mod purging;
+mod races;
 mod stale;
 mod storing;
 #[path = "../support/mod.rs"]

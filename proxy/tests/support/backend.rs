@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -62,6 +63,7 @@ enum Step {
     Send(Vec<u8>),
     ReadBody,
     Hold(Gate),
+    Wait(Duration),
     Echo,
     Close,
 }
@@ -117,6 +119,12 @@ impl Answer {
     /// This answer once the gate is open.
     pub(crate) fn behind(mut self, gate: &Gate) -> Answer {
         self.steps.insert(0, Step::Hold(gate.clone()));
+        self
+    }
+
+    /// This answer so much later.
+    pub(crate) fn after(mut self, time: Duration) -> Answer {
+        self.steps.insert(0, Step::Wait(time));
         self
     }
 
@@ -255,6 +263,7 @@ impl Connection {
                     Step::Send(bytes) => self.stream.write_all(&bytes).await.ok()?,
                     Step::ReadBody => self.read_body(&request, index).await?,
                     Step::Hold(gate) => gate.opened().await,
+                    Step::Wait(time) => tokio::time::sleep(time).await,
                     Step::Echo => return self.echo().await,
                     Step::Close => return None,
                 }
