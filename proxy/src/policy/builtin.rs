@@ -165,7 +165,10 @@ impl Policy for Builtin {
 
     fn hit(&self, request: &mut Request, object: &Object, now: Timestamp) -> Hit {
         if asks_for_a_match(&request.head) && !self.may_say_that_it_matches(request, object, now) {
-            return Hit::Pass;
+            return match self.honors_client() && request.directives.only_if_cached {
+                true => Hit::Synth(Synth::new(504)),
+                false => Hit::Pass,
+            };
         }
         let directives = self.honors_client().then_some(&request.directives);
         let times = object.stored_times();
@@ -262,14 +265,19 @@ impl Policy for Builtin {
         head.fields.set("Cache-Control", "no-store");
         match synth.status {
             200 if request.method == Method::Options => head.fields.set("Allow", METHODS),
-            405 => head
-                .fields
-                .set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+            405 => head.fields.set("Allow", METHODS),
             503 => head.fields.set("Retry-After", RETRY_AFTER_SECONDS),
             _ => {}
         }
         if request.method != Method::Head {
-            body.extend_from_slice(format!("{} {reason}\nXID: {xid}\n", synth.status).as_bytes());
+            body.extend_from_slice(
+                format!(
+                    "{reason}
+XID: {xid}
+"
+                )
+                .as_bytes(),
+            );
         }
     }
 
