@@ -11,11 +11,13 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::backend::{
-    BackendError, BackendRequest, BackendResponse, BodyLength, RequestBody, ResponseBody,
+    BackendError, BackendRequest, BackendResponse, BodyLength, MalformedResponse, RequestBody,
+    ResponseBody,
 };
 use crate::bans::HeldMark;
 use crate::front::Front;
 use crate::http::{Method, ResponseHead};
+use crate::http1::{BadResponse, Malformed};
 use crate::metrics::Counter;
 use crate::object::{
     Abandoned, Body, BodyReader, BodyWriter, Growth, Kind, Object, Times, surrogate_keys,
@@ -137,19 +139,39 @@ impl FetchTask {
         // A write goes on without its client: it may have reached the backend, and then has to invalidate.
         let nobody_else =
             matches!(self.sharing, Sharing::Private) && self.fetch.head.method.is_safe();
-        match &mut self.asker {
+        let outcome = match &mut self.asker {
             Some(asker) if nobody_else => tokio::select! {
                 outcome = sent => Some(outcome),
                 () = asker.closed() => None,
             },
             _ => Some(sent.await),
+        };
+        if let Some(Ok(response)) = &outcome {
+            self.count_response(response);
         }
+        outcome
+    }
+
+    /// One response of a backend, by how long its body is going to be. A pipe has none.
+    fn count_response(&self, response: &BackendResponse) {
+        if response.is_upgrade() {
+            return;
+        }
+        let counter = match (response.head.status, response.body.length()) {
+            _ if self.fetch.head.method == Method::Head => Counter::FetchesHead,
+            (204, _) => Counter::Fetches204,
+            (304, _) => Counter::Fetches304,
+            (_, BodyLength::Known(0)) => Counter::FetchesNone,
+            (_, BodyLength::Known(_)) => Counter::FetchesLength,
+            (_, BodyLength::Chunked) => Counter::FetchesChunked,
+            (_, BodyLength::UntilClose) => Counter::FetchesEof,
+        };
+        self.front.metrics.count(counter);
     }
 
     /// A `304` for the stored answer: a new head on the same body (RFC 9111 §4.3.4).
     fn confirm(self, stale: &Arc<Object>, not_modified: &BackendResponse) {
         let now = Timestamp::now();
-        self.front.metrics.count(Counter::Fetches304);
         let mut head = revalidation::freshen(&stale.head, &not_modified.head);
         let policy = self.front.policy();
         let directives = policy.directives(&head);
@@ -179,7 +201,15 @@ impl FetchTask {
         let object = Arc::new(object);
         let stored = match storage {
             Storage::Store(_) => self.store(&object, now),
-            _ => {
+            Storage::HitForMiss { because, .. }
+            | Storage::Private {
+                because: Some(because),
+            } => {
+                self.front.count_not_stored(because);
+                self.forget(stale);
+                false
+            }
+            Storage::Private { because: None } | Storage::Stale => {
                 self.forget(stale);
                 false
             }
@@ -217,14 +247,6 @@ impl FetchTask {
         let mut storage = policy.backend_response(&self.fetch, &received);
         let settings = self.front.settings();
         let length = body.length();
-        self.front.metrics.count(match (head.status, length) {
-            (204, _) => Counter::Fetches204,
-            (304, _) => Counter::Fetches304,
-            _ if self.fetch.head.method == Method::Head => Counter::FetchesHead,
-            (_, BodyLength::Known(0)) => Counter::FetchesNone,
-            (_, BodyLength::Known(_)) => Counter::FetchesLength,
-            (_, BodyLength::Unknown) => Counter::FetchesChunked,
-        });
         if let Storage::Store(_) = storage
             && matches!(length, BodyLength::Known(bytes) if bytes > settings.object_bytes_max)
         {
@@ -234,6 +256,7 @@ impl FetchTask {
             };
         }
         if let (Storage::Stale, Some(stale)) = (&storage, self.fetch.stale.take()) {
+            self.front.count_not_stored(NotStored::Status);
             let mut delivery = Delivery::new(Source::StaleOnError);
             delivery.fetch_status = Some(head.status);
             return self.land(stale, delivery);
@@ -284,8 +307,9 @@ impl FetchTask {
                 delivery.not_stored = Some(because);
             }
             Storage::Private { because } => {
-                if let Some(because) = because {
-                    self.front.count_not_stored(because);
+                match because {
+                    Some(because) => self.front.count_not_stored(because),
+                    None => self.front.metrics.count(Counter::UncacheableResponses),
                 }
                 delivery.not_stored = because;
             }
@@ -300,7 +324,16 @@ impl FetchTask {
         let overflowed = kind == Kind::Response && writer.in_transit();
         match filled {
             Ok(()) => writer.finish(body.trailers()),
-            Err(_) => drop(writer),
+            Err(FillEnded::Abandoned(_)) => drop(writer),
+            Err(FillEnded::Backend(_)) => {
+                front.metrics.count(Counter::FetchesFailed);
+                drop(writer);
+            }
+        }
+        if stored && overflowed {
+            front.count_not_stored(NotStored::TooLarge);
+        } else if stored && !object.body.is_complete() {
+            front.metrics.count(Counter::NotStoredIncomplete);
         }
         let Some(key) = key.filter(|_| stored) else {
             return;
@@ -327,7 +360,7 @@ impl FetchTask {
         if may_have_arrived(error) {
             self.invalidate_target();
         }
-        self.front.metrics.count(Counter::FetchesFailed);
+        self.count_failure(error);
         tracing::debug!(
             xid = self.fetch.xid,
             error = error as &dyn std::error::Error,
@@ -352,6 +385,33 @@ impl FetchTask {
                     .synthetic(&synth, self.fetch.xid, &self.fetch.request);
                 self.land(Arc::new(object), Delivery::new(Source::Synth));
             }
+        }
+    }
+
+    /// A fetch without an answer; where a head is to blame, also by what was wrong with it.
+    fn count_failure(&self, error: &BackendError) {
+        let metrics = &self.front.metrics;
+        metrics.count(Counter::FetchesFailed);
+        let BackendError::Malformed {
+            source: MalformedResponse::Head(BadResponse::Malformed(malformed)),
+            ..
+        } = error
+        else {
+            return;
+        };
+        match malformed {
+            Malformed::ContentLength
+            | Malformed::BothLengths
+            | Malformed::TransferEncoding
+            | Malformed::TransferEncodingInHttp10
+            | Malformed::UnknownTransferCoding => metrics.count(Counter::FetchesBad),
+            Malformed::HeadTooLarge(_) | Malformed::TooManyFields(_) => {
+                metrics.count(Counter::HeadersOverflowed);
+            }
+            Malformed::LineEnd
+            | Malformed::FoldedField
+            | Malformed::FieldName
+            | Malformed::FieldValue => {}
         }
     }
 

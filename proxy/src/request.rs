@@ -95,6 +95,7 @@ pub async fn serve(front: &Arc<Front>, exchange: Exchange) -> Served {
         restarts: 0,
         head,
     };
+    front.metrics.count(Counter::ClientRequests);
     let policy = front.policy();
     let machine = Machine {
         front,
@@ -152,6 +153,7 @@ impl Machine<'_> {
 
     fn restart(&mut self) -> State {
         self.request.restarts += 1;
+        self.record.outcome = None;
         if self.request.restarts > RESTARTS_MAX {
             return State::Synth(Synth::because(503, "Too many restarts"));
         }
@@ -179,7 +181,18 @@ impl Machine<'_> {
             Kind::Response => {}
         }
         match self.policy.hit(&mut self.request, &object, now) {
-            Hit::Deliver => self.hit(object, Source::Hit),
+            Hit::Deliver => {
+                // A client may have asked for stale answers too (`max-stale`).
+                let is_fresh = object.is_fresh(now);
+                self.hit(
+                    object,
+                    if is_fresh {
+                        Source::Hit
+                    } else {
+                        Source::StaleHit
+                    },
+                )
+            }
             Hit::DeliverAndRefresh => {
                 self.refresh(&key, &object);
                 self.hit(object, Source::StaleHit)
@@ -188,7 +201,11 @@ impl Machine<'_> {
                 key,
                 stale: Some(object),
             },
-            Hit::Pass => State::Pass,
+            Hit::Pass => {
+                // The look-up did hit; Varnish counts both.
+                self.front.metrics.count(Counter::CacheHits);
+                State::Pass
+            }
             Hit::Synth(synth) => State::Synth(synth),
             Hit::Restart => State::Restart,
         }
@@ -216,6 +233,7 @@ impl Machine<'_> {
                 .store
                 .board(key.as_bytes(), &self.request.head.fields, Some(stale))
         {
+            self.front.metrics.count(Counter::Fetches);
             self.front.metrics.count(Counter::BackgroundFetches);
             let fetch = self.shared_fetch(Purpose::Refresh, Some(Arc::clone(stale)));
             self.front.spawn(FetchTask {
@@ -326,6 +344,7 @@ impl Machine<'_> {
     }
 
     async fn pass(&mut self) -> Result<State, ClientError> {
+        self.front.metrics.count(Counter::Fetches);
         self.front.metrics.count(Counter::Passes);
         let fetch = self.private_fetch();
         self.fetch(fetch, Sharing::Private, self.front.bans.hold(), None)
@@ -333,11 +352,17 @@ impl Machine<'_> {
     }
 
     async fn pipe(&mut self) -> Result<State, ClientError> {
-        self.record.outcome = Some(Outcome::Pipe);
         let upgrade = self.request.upgrade.clone();
         let fetch = self.private_fetch();
-        self.fetch(fetch, Sharing::Private, self.front.bans.hold(), upgrade)
-            .await
+        let next = self
+            .fetch(fetch, Sharing::Private, self.front.bans.hold(), upgrade)
+            .await;
+        // Where the backend does not switch protocols it was a pass like any other.
+        if !matches!(next, Ok(State::Join(_))) {
+            self.front.metrics.count(Counter::Fetches);
+            self.front.metrics.count(Counter::Passes);
+        }
+        next
     }
 
     /// Starts a fetch, feeds it the request's body, relays informational answers, and waits for its answer.
@@ -350,11 +375,15 @@ impl Machine<'_> {
     ) -> Result<State, ClientError> {
         let (asker, mut fetched) = oneshot::channel();
         let (informational, mut relayed) = mpsc::channel(INFORMATIONAL_QUEUE);
+        self.record.purpose = Some(fetch.purpose);
         let body = match fetch.purpose {
             Purpose::Pass => self.record.upload.begin(&self.exchange),
-            Purpose::Fill | Purpose::Refresh => RequestBody::Empty,
+            Purpose::Fill | Purpose::Refresh => {
+                self.front.metrics.count(Counter::Fetches);
+                self.front.metrics.count(Counter::CacheMisses);
+                RequestBody::Empty
+            }
         };
-        self.front.metrics.count(Counter::Fetches);
         self.front.spawn(FetchTask {
             front: Arc::clone(self.front),
             fetch,
@@ -387,7 +416,10 @@ impl Machine<'_> {
             }),
             Ok(Fetched::Upgraded(response)) => Ok(State::Join(response)),
             // The task has panicked, which is counted where it happens.
-            Err(_) => Ok(State::Synth(Synth::new(500))),
+            Err(_) => {
+                self.record.outcome = Some(Outcome::Error);
+                Ok(State::Synth(Synth::new(500)))
+            }
         }
     }
 
@@ -438,12 +470,14 @@ impl Machine<'_> {
             let key = self.policy.hash(&self.request);
             found += self.front.store.invalidate(key.as_bytes(), removal);
         }
+        self.front.metrics.add(Counter::ObjectsPurged, found as u64);
         self.request.head.scheme = scheme;
         found
     }
 
     fn synth(&mut self, synth: &Synth) -> State {
         self.front.metrics.count(Counter::Synths);
+        self.record.outcome.get_or_insert(Outcome::Synth);
         let object = Arc::new(
             self.front
                 .synthetic(synth, self.request.xid, &self.request.head),

@@ -21,7 +21,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::http::Fields;
 use crate::metrics::{Counter, Metrics};
-use crate::object::Object;
+use crate::object::{Kind, Object};
 use crate::time::Timestamp;
 
 pub use flight::{Boarding, Landing, Lead, Seat};
@@ -75,6 +75,9 @@ type FlightKey = (Key, Option<crate::rules::vary::VaryKey>);
 struct Entry {
     variants: arc_swap::ArcSwap<Variants>,
     weight: AtomicU64,
+    /// Its part of [`Store::objects`]. Whoever takes the entry out, moka or us, takes this to zero, so that
+    /// nothing is taken off twice.
+    counted: AtomicU64,
 }
 
 /// The fence's position when a fetch began.
@@ -112,7 +115,7 @@ impl Store {
             })
             .eviction_listener(move |_, entry: Arc<Entry>, cause| {
                 if cause == moka::notification::RemovalCause::Size {
-                    let evicted = entry.variants.load().len() as u64;
+                    let evicted = entry.counted.swap(0, Ordering::Relaxed);
                     left.fetch_sub(evicted, Ordering::Relaxed);
                     counted.add(Counter::ObjectsEvicted, evicted);
                 }
@@ -189,22 +192,22 @@ impl Store {
         let shard = self.shard(key);
         if shard.fence != fence.0 {
             drop(shard);
-            self.metrics.count(Counter::Fences);
-            self.metrics.count(Counter::NotStoredFenced);
+            // A mark stands for an answer that was not to be stored anyhow, and is counted as that.
+            if object.kind == Kind::Response {
+                self.metrics.count(Counter::Fences);
+                self.metrics.count(Counter::NotStoredFenced);
+            }
             return Stored::Fenced;
         }
         let entry = self.index.get(key);
         let before = entry.as_ref().map(|entry| entry.variants.load_full());
         let change = before.as_deref().cloned().unwrap_or_default();
-        let (after, dead) = change.with(object, self.settings.variants_max, now);
+        let (after, left) = change.with(object, self.settings.variants_max, now);
         let entry = entry.unwrap_or_else(|| Arc::new(Entry::default()));
-        self.metrics.add(Counter::ObjectsExpired, dead as u64);
-        self.put(
-            key,
-            &entry,
-            before.map_or(0, |variants| variants.len()),
-            after,
-        );
+        self.metrics.add(Counter::ObjectsExpired, left.dead as u64);
+        self.metrics
+            .add(Counter::ObjectsEvicted, left.crowded as u64);
+        self.put(key, &entry, after);
         drop(shard);
         Stored::Yes
     }
@@ -215,7 +218,7 @@ impl Store {
         if let Some(entry) = self.index.get(key) {
             let variants = entry.variants.load_full();
             if variants.contains(object) {
-                self.put(key, &entry, variants.len(), (*variants).clone());
+                self.put(key, &entry, (*variants).clone());
             }
         }
     }
@@ -234,10 +237,9 @@ impl Store {
         let after = variants.without(object);
         if after.is_empty() {
             self.index.invalidate(key);
-            self.objects
-                .fetch_sub(variants.len() as u64, Ordering::Relaxed);
+            self.uncount(&entry);
         } else {
-            self.put(&Key::from(key), &entry, variants.len(), after);
+            self.put(&Key::from(key), &entry, after);
         }
         true
     }
@@ -257,11 +259,10 @@ impl Store {
         match removal {
             Removal::Hard => {
                 self.index.invalidate(key);
-                self.objects.fetch_sub(found as u64, Ordering::Relaxed);
+                self.uncount(&entry);
             }
             Removal::Soft(now) => variants.iter().for_each(|object| object.expire(now)),
         }
-        self.metrics.add(Counter::ObjectsPurged, found as u64);
         found
     }
 
@@ -283,9 +284,11 @@ impl Store {
             shard.fence += 1;
             shard.flights.clear();
         }
+        for (_, entry) in &self.index {
+            self.uncount(&entry);
+        }
         self.index.invalidate_all();
         self.index.run_pending_tasks();
-        self.objects.store(0, Ordering::Relaxed);
     }
 
     /// Bytes held by objects, as moka counts them.
@@ -316,13 +319,19 @@ impl Store {
         self.index.run_pending_tasks();
     }
 
-    fn put(&self, key: &Key, entry: &Arc<Entry>, before: usize, after: Variants) {
+    fn put(&self, key: &Key, entry: &Arc<Entry>, after: Variants) {
         let now = after.len() as u64;
         self.objects.fetch_add(now, Ordering::Relaxed);
-        self.objects.fetch_sub(before as u64, Ordering::Relaxed);
+        let before = entry.counted.swap(now, Ordering::Relaxed);
+        self.objects.fetch_sub(before, Ordering::Relaxed);
         entry.weight.store(after.weight(), Ordering::Relaxed);
         entry.variants.store(Arc::new(after));
         self.index.insert(Arc::clone(key), Arc::clone(entry));
+    }
+
+    fn uncount(&self, entry: &Entry) {
+        let counted = entry.counted.swap(0, Ordering::Relaxed);
+        self.objects.fetch_sub(counted, Ordering::Relaxed);
     }
 
     fn shard(&self, key: &[u8]) -> MutexGuard<'_, Shard> {
@@ -337,6 +346,7 @@ impl Default for Entry {
         Entry {
             variants: arc_swap::ArcSwap::from_pointee(Variants::default()),
             weight: AtomicU64::new(0),
+            counted: AtomicU64::new(0),
         }
     }
 }
