@@ -372,20 +372,17 @@ impl FetchTask {
             self.fetch.stale.take(),
         ) {
             (OnError::Stale, Some(stale)) => self.land(stale, Delivery::new(Source::StaleOnError)),
-            (OnError::Synth(synth), _) => {
-                let object = self
-                    .front
-                    .synthetic(&synth, self.fetch.xid, &self.fetch.request);
-                self.land(Arc::new(object), Delivery::new(Source::Synth));
-            }
-            (OnError::Stale, None) => {
-                let synth = Synth::new(503);
-                let object = self
-                    .front
-                    .synthetic(&synth, self.fetch.xid, &self.fetch.request);
-                self.land(Arc::new(object), Delivery::new(Source::Synth));
-            }
+            (OnError::Synth(synth), _) => self.land_synthetic(&synth),
+            (OnError::Stale, None) => self.land_synthetic(&Synth::new(503)),
         }
+    }
+
+    /// An answer of ours, for all who wait. Older bans are no concern of it.
+    fn land_synthetic(self, synth: &Synth) {
+        let (xid, request) = (self.fetch.xid, &self.fetch.request);
+        let object = self.front.synthetic(synth, xid, request);
+        object.set_ban_mark(self.ban_mark.mark());
+        self.land(Arc::new(object), Delivery::new(Source::Synth));
     }
 
     /// A fetch without an answer; where a head is to blame, also by what was wrong with it.
