@@ -45,7 +45,10 @@ const SESSION: &[(&str, u64)] = &[
     ("sc_rem_close", 1),
 ];
 
-const TABLE: &[(&str, Traffic, &[(&str, u64)])] = &[
+/// A name, traffic, and the counters that it moves.
+type Row = (&'static str, Traffic, &'static [(&'static str, u64)]);
+
+const TABLE: &[Row] = &[
     (
         "miss",
         Talk(&["GET /fresh"]),
@@ -911,7 +914,10 @@ async fn connections_are_counted_by_why_they_ended() {
                 }
                 drop(client);
             }
-            Wait => client.until_closed().await,
+            Wait => {
+                client.until_closed().await;
+                drop(client);
+            }
             Stall => stalled = Some(client),
         }
         let expected = [
