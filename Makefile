@@ -24,6 +24,7 @@ run: deps build ## Run PostgreSQL, the origin and the front door until Ctrl-C; d
 test: deps ## Run all tests, with a real PostgreSQL
 	@$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install cargo-nextest --locked
 	$(CARGO) test $(LOCKED) --workspace --doc --quiet
+	$(CARGO) build $(LOCKED) --workspace --bins
 	$(CARGO) nextest run $(LOCKED) --workspace
 
 lint: ## Check format, clippy, documentation, licences and sources
@@ -33,7 +34,7 @@ lint: ## Check format, clippy, documentation, licences and sources
 	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install cargo-deny --locked --version '^0.20'
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(LOCKED) --workspace --no-deps --document-private-items
+	RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' $(CARGO) doc $(LOCKED) --workspace --no-deps --document-private-items
 	$(CARGO) deny $(LOCKED) check licenses bans sources
 	@if timeout 60 $(CARGO) deny fetch db >/dev/null 2>&1; then \
 		$(CARGO) deny $(LOCKED) check advisories; \

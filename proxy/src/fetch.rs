@@ -276,7 +276,7 @@ impl FetchTask {
             Kind::Response => keep_storable(&mut head, &directives, now),
             _ => None,
         };
-        let mut writer = Body::new(growth, &settings.transit);
+        let mut writer = Body::write(growth, &settings.transit);
         let reader = writer
             .body()
             .reader()

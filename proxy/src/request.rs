@@ -26,6 +26,7 @@ use crate::policy::{
     Synth,
 };
 use crate::rules::cache_control::RequestDirectives;
+use crate::rules::conditional::{Precondition, evaluate};
 use crate::rules::hop_by_hop;
 use crate::rules::key::PrimaryKey;
 use crate::store::{Boarding, Key, Landing, Removal, Seat};
@@ -135,9 +136,18 @@ impl Machine<'_> {
             };
             state = match next {
                 Ok(state) => state,
-                Err(error) => return self.finish(Err(error)),
+                Err(error) => match self.answer_to(&error) {
+                    Some(synth) => State::Synth(synth),
+                    None => return self.finish(Err(error)),
+                },
             };
         }
+    }
+
+    /// What to tell a client whose request broke off by its own fault, while there is still an answer to give.
+    fn answer_to(&mut self, error: &ClientError) -> Option<Synth> {
+        let status = error.status().filter(|_| self.record.status == 0)?;
+        Some(Synth::because(status, error.to_string()))
     }
 
     fn recv(&mut self) -> State {
@@ -303,7 +313,8 @@ impl Machine<'_> {
             .variant
             .as_ref()
             .is_none_or(|(spec, key)| spec.key_of(fields) == *key);
-        if !mine || !self.front.passes_bans(&object, &self.request.head, now) {
+        let matches = evaluate(&self.request.head, &object.head) != Precondition::Undecided;
+        if !mine || !matches || !self.front.passes_bans(&object, &self.request.head, now) {
             return Ok(State::Hash);
         }
         let Some(reader) = object.body.reader() else {
@@ -344,8 +355,6 @@ impl Machine<'_> {
     }
 
     async fn pass(&mut self) -> Result<State, ClientError> {
-        self.front.metrics.count(Counter::Fetches);
-        self.front.metrics.count(Counter::Passes);
         let fetch = self.private_fetch();
         self.fetch(fetch, Sharing::Private, self.front.bans.hold(), None)
             .await
@@ -354,15 +363,13 @@ impl Machine<'_> {
     async fn pipe(&mut self) -> Result<State, ClientError> {
         let upgrade = self.request.upgrade.clone();
         let fetch = self.private_fetch();
-        let next = self
-            .fetch(fetch, Sharing::Private, self.front.bans.hold(), upgrade)
-            .await;
-        // Where the backend does not switch protocols it was a pass like any other.
-        if !matches!(next, Ok(State::Join(_))) {
-            self.front.metrics.count(Counter::Fetches);
-            self.front.metrics.count(Counter::Passes);
-        }
-        next
+        self.fetch(fetch, Sharing::Private, self.front.bans.hold(), upgrade)
+            .await
+    }
+
+    fn count_pass(&self) {
+        self.front.metrics.count(Counter::Fetches);
+        self.front.metrics.count(Counter::Passes);
     }
 
     /// Starts a fetch, feeds it the request's body, relays informational answers, and waits for its answer.
@@ -377,7 +384,14 @@ impl Machine<'_> {
         let (informational, mut relayed) = mpsc::channel(INFORMATIONAL_QUEUE);
         self.record.purpose = Some(fetch.purpose);
         let body = match fetch.purpose {
-            Purpose::Pass => self.record.upload.begin(&self.exchange),
+            Purpose::Pass => {
+                self.exchange.refuse_declared_length()?;
+                // What asks for an upgrade may turn out a pipe, which is no fetch.
+                if upgrade.is_none() {
+                    self.count_pass();
+                }
+                self.record.upload.begin(&self.exchange)
+            }
             Purpose::Fill | Purpose::Refresh => {
                 self.front.metrics.count(Counter::Fetches);
                 self.front.metrics.count(Counter::CacheMisses);
@@ -408,12 +422,18 @@ impl Machine<'_> {
                 reader,
                 delivery,
                 own_head,
-            }) => Ok(State::Deliver {
-                object,
-                reader,
-                delivery,
-                own_head,
-            }),
+            }) => {
+                // Where the backend does not switch protocols it was a pass like any other.
+                if upgrade.is_some() {
+                    self.count_pass();
+                }
+                Ok(State::Deliver {
+                    object,
+                    reader,
+                    delivery,
+                    own_head,
+                })
+            }
             Ok(Fetched::Upgraded(response)) => Ok(State::Join(response)),
             // The task has panicked, which is counted where it happens.
             Err(_) => {

@@ -450,6 +450,29 @@ const TABLE: &[Row] = &[
         ],
     ),
     (
+        "too many fields",
+        Bytes("GET / HTTP/1.1\r\nHost: a\r\nB:\r\nC:\r\nD:\r\nE:\r\nF:\r\nG:\r\nH:\r\nI:\r\n\r\n"),
+        &[
+            ("losthdr", 1),
+            ("outcome refused", 1),
+            ("sc_rx_overflow", 1),
+            ("sessions closed_err", 1),
+            ("sc_rem_close", 0),
+        ],
+    ),
+    (
+        "body that is too large",
+        Bytes("POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 9000000000\r\n\r\n"),
+        &[
+            ("client_req", 1),
+            ("s_synth", 1),
+            ("outcome synth", 1),
+            ("sc_rx_body", 1),
+            ("sessions closed_err", 1),
+            ("sc_rem_close", 0),
+        ],
+    ),
+    (
         "unknown expectation",
         Bytes("GET / HTTP/1.1\r\nHost: a\r\nExpect: wonders\r\n\r\n"),
         &[
@@ -483,6 +506,8 @@ const TABLE_SETTINGS: &str = r#"
 object_bytes_max = "64KiB"
 [purge]
 lurker_interval = "1h"
+[limits]
+header_count_max = 8
 "#;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

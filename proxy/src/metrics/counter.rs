@@ -61,7 +61,7 @@ counters! {
 
     // Requests.
     "varnish_main_client_req" "Requests whose head was read and understood." { ClientRequests }
-    "varnish_main_client_req_400" "Requests answered 400 because they were malformed." { ClientRequestsBad }
+    "varnish_main_client_req_400" "Requests answered 400 because their head was malformed." { ClientRequestsBad }
     "varnish_main_client_req_417" "Requests answered 417 because of their Expect field." { ClientRequestsExpectation }
     "varnish_main_losthdr" "Heads of requests and backend responses refused for too many or too long fields." { HeadersOverflowed }
     "varnish_main_s_req_hdrbytes" "Bytes of request heads received, but for those that opened a pipe." { RequestHeadBytes }

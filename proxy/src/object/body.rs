@@ -126,7 +126,7 @@ impl Body {
     }
 
     /// An empty body and the one writer that may append to it.
-    pub fn new(growth: Growth, transit: &Transit) -> BodyWriter {
+    pub fn write(growth: Growth, transit: &Transit) -> BodyWriter {
         BodyWriter {
             body: Arc::new(Body::growing(growth, transit)),
             ended: false,

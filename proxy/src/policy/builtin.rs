@@ -97,6 +97,17 @@ impl Builtin {
         self.settings.store_rules.client_directives == ClientDirectives::Honour
     }
 
+    /// Whether a stored answer settles If-Match or If-Unmodified-Since. It does while it is fresh and they
+    /// hold for it, or when the origin chose it by the very same If-Match. Else the origin decides.
+    fn may_say_that_it_matches(&self, request: &Request, object: &Object, now: Timestamp) -> bool {
+        let fields = &request.head.fields;
+        if fields.contains("X-If-Match") || !object.is_fresh(now) {
+            return false;
+        }
+        (fields.contains("If-Match") && object.was_chosen_by("if-match", fields))
+            || conditional::evaluate(&request.head, &object.head) != Precondition::Undecided
+    }
+
     /// Whether the stored answer may stand in for the backend's failure (RFC 5861 §4).
     fn may_serve_on_error(&self, fetch: &Fetch, now: Timestamp) -> bool {
         let Some(stale) = &fetch.stale else {
@@ -128,6 +139,13 @@ impl Policy for Builtin {
             Method::Connect => return Recv::Synth(Synth::new(405)),
             _ => {}
         }
+        // RFC 9110 §7.6.2: at zero the request is for us. A TRACE would tell what the proxies before us added.
+        if max_forwards(head) == Some(0) {
+            return Recv::Synth(Synth::new(match head.method {
+                Method::Options => 200,
+                _ => 405,
+            }));
+        }
         if request.upgrade.is_some() {
             return Recv::Pipe;
         }
@@ -146,8 +164,7 @@ impl Policy for Builtin {
     }
 
     fn hit(&self, request: &mut Request, object: &Object, now: Timestamp) -> Hit {
-        // If-Match and If-Unmodified-Since are answered here when they hold; else the origin decides.
-        if conditional::evaluate(&request.head, &object.head) == Precondition::Undecided {
+        if asks_for_a_match(&request.head) && !self.may_say_that_it_matches(request, object, now) {
             return Hit::Pass;
         }
         let directives = self.honors_client().then_some(&request.directives);
@@ -169,8 +186,8 @@ impl Policy for Builtin {
         if self.honors_client() && request.directives.only_if_cached {
             return Miss::Synth(Synth::new(504));
         }
-        // A HEAD does not bring a body to store, and what its conditions refer to is not here.
-        if request.head.method == Method::Head || asks_for_a_match(&request.head) {
+        // A HEAD does not bring a body to store, and what X-If-Match asks is in no key.
+        if request.head.method == Method::Head || request.head.fields.contains("X-If-Match") {
             return Miss::Pass;
         }
         Miss::Fetch
@@ -244,18 +261,28 @@ impl Policy for Builtin {
         head.fields.set("Content-Type", "text/plain; charset=utf-8");
         head.fields.set("Cache-Control", "no-store");
         match synth.status {
-            405 => head
-                .fields
-                .set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+            200 if request.method == Method::Options => head.fields.set("Allow", METHODS),
+            405 => head.fields.set("Allow", METHODS),
             503 => head.fields.set("Retry-After", RETRY_AFTER_SECONDS),
             _ => {}
         }
         if request.method != Method::Head {
-            body.extend_from_slice(format!("{} {reason}\nXID: {xid}\n", synth.status).as_bytes());
+            body.extend_from_slice(
+                format!(
+                    "{reason}
+XID: {xid}
+"
+                )
+                .as_bytes(),
+            );
         }
     }
 
     fn backend_fetch(&self, fetch: &mut Fetch) {
+        if let Some(left) = max_forwards(&fetch.head) {
+            let left = left.saturating_sub(1).to_string();
+            fetch.head.fields.set("Max-Forwards", left);
+        }
         if !self.settings.marks.via.is_empty() {
             let version = fetch.request.version;
             hop_by_hop::append_via(&mut fetch.head.fields, version, &self.settings.marks.via);
@@ -327,6 +354,17 @@ impl Policy for Builtin {
     }
 }
 
+/// How many more hops an OPTIONS or TRACE may take (RFC 9110 §7.6.2).
+fn max_forwards(head: &RequestHead) -> Option<u64> {
+    match head.method {
+        Method::Options | Method::Trace => head.fields.get_str("Max-Forwards")?.parse().ok(),
+        _ => None,
+    }
+}
+
+/// Methods that a backend may know, for those who asked for one that the front door does not take.
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
 /// Seconds a client is asked to wait after a failed fetch.
 const RETRY_AFTER_SECONDS: &str = "5";
 
@@ -340,7 +378,9 @@ fn is_server_failure(status: u16) -> bool {
 
 /// Whether only the origin can say that its state is the one the client knows.
 fn asks_for_a_match(head: &RequestHead) -> bool {
-    head.fields.contains("If-Match") || head.fields.contains("If-Unmodified-Since")
+    ["If-Match", "If-Unmodified-Since", "X-If-Match"]
+        .iter()
+        .any(|name| head.fields.contains(name))
 }
 
 /// RFC 9211: what this cache did with a request.

@@ -20,7 +20,7 @@ async fn read_all(mut reader: BodyReader) -> Result<usize, BodyFailed> {
 
 #[tokio::test]
 async fn first_bytes_are_read_before_the_last_are_written() {
-    let mut writer = Body::new(Growth::Kept { bytes_max: 100 }, &Transit::new(10));
+    let mut writer = Body::write(Growth::Kept { bytes_max: 100 }, &Transit::new(10));
     let mut early = writer.body().reader().expect("nothing is dropped yet");
     writer.push(piece(3)).await.expect("kept");
     assert_eq!(
@@ -49,7 +49,7 @@ async fn first_bytes_are_read_before_the_last_are_written() {
 #[tokio::test]
 async fn writer_of_a_body_in_transit_waits_for_the_slowest_reader() {
     let transit = Transit::new(10);
-    let mut writer = Body::new(Growth::Transit, &transit);
+    let mut writer = Body::write(Growth::Transit, &transit);
     let mut fast = writer.body().reader().expect("new");
     let mut slow = writer.body().reader().expect("new");
     writer.push(piece(8)).await.expect("within the window");
@@ -85,7 +85,7 @@ async fn writer_of_a_body_in_transit_waits_for_the_slowest_reader() {
 
 #[tokio::test]
 async fn kept_body_past_its_limit_goes_on_in_transit_and_is_not_kept() {
-    let mut writer = Body::new(Growth::Kept { bytes_max: 10 }, &Transit::new(1000));
+    let mut writer = Body::write(Growth::Kept { bytes_max: 10 }, &Transit::new(1000));
     let reader = writer.body().reader().expect("new");
     let read = tokio::spawn(read_all(reader));
     for _ in 0..10 {
@@ -101,7 +101,7 @@ async fn kept_body_past_its_limit_goes_on_in_transit_and_is_not_kept() {
 
 #[tokio::test]
 async fn kept_body_fills_without_readers() {
-    let mut writer = Body::new(Growth::Kept { bytes_max: 100 }, &Transit::new(1));
+    let mut writer = Body::write(Growth::Kept { bytes_max: 100 }, &Transit::new(1));
     drop(writer.body().reader());
     writer.push(piece(50)).await.expect("kept");
     assert!(timeout(SOON, writer.abandoned()).await.is_err());
@@ -112,7 +112,7 @@ async fn kept_body_fills_without_readers() {
 
 #[tokio::test]
 async fn dropped_writer_fails_its_readers() {
-    let mut writer = Body::new(Growth::Kept { bytes_max: 100 }, &Transit::new(1));
+    let mut writer = Body::write(Growth::Kept { bytes_max: 100 }, &Transit::new(1));
     let mut reader = writer.body().reader().expect("new");
     writer.push(piece(5)).await.expect("kept");
     drop(writer);
@@ -124,7 +124,7 @@ async fn dropped_writer_fails_its_readers() {
 async fn trailers_come_after_the_last_piece() {
     let trailers: Fields = [("Digest", "x")].into_iter().collect();
     for growth in [Growth::Transit, Growth::Kept { bytes_max: 9 }] {
-        let mut writer = Body::new(growth, &Transit::new(100));
+        let mut writer = Body::write(growth, &Transit::new(100));
         let mut reader = writer.body().reader().expect("new");
         writer.push(piece(2)).await.expect("one reader");
         writer.finish(Some(trailers.clone()));
@@ -135,7 +135,7 @@ async fn trailers_come_after_the_last_piece() {
 
 #[test]
 fn small_pieces_do_not_hold_the_buffer_they_were_cut_from() {
-    let mut writer = Body::new(Growth::Kept { bytes_max: 1 << 20 }, &Transit::new(1));
+    let mut writer = Body::write(Growth::Kept { bytes_max: 1 << 20 }, &Transit::new(1));
     let buffer = piece(1 << 16);
     let body = Arc::clone(writer.body());
     writer.append(buffer.slice(..10));
