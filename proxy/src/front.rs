@@ -185,6 +185,8 @@ impl Front {
     pub fn expire_tags(&self, tags: &[Box<str>], now: Timestamp) -> usize {
         let purges = tags.len() as u64;
         self.metrics.add(Counter::InvalidationsSurrogateKey, purges);
+        // What is being fetched has its tags yet to come, and may be older than the purge.
+        self.store.fence_all();
         let mut expired = 0;
         self.store.for_each(|_, object| {
             if object.tags.iter().any(|own| tags.contains(own)) {

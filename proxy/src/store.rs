@@ -56,7 +56,9 @@ pub struct Store {
     hasher: foldhash::fast::RandomState,
     settings: StoreSettings,
     metrics: Arc<Metrics>,
-    /// Objects in the store, marks included.
+    /// Objects in the store, marks included. Raised before an entry goes into moka and lowered when moka says
+    /// that it left, for whatever reason: every entry is counted once in and once out, however insertions,
+    /// removals and evictions of its key overlap.
     objects: Arc<AtomicU64>,
 }
 
@@ -71,14 +73,13 @@ struct Shard {
 /// What coalesces: the URL, and the values of the varying fields as far as earlier answers named them.
 type FlightKey = (Key, Option<crate::rules::vary::VaryKey>);
 
-/// One URL's objects.
+/// One URL's objects. A change makes a new entry, so that what moka weighs, replaces and evicts is always what
+/// it was given.
 #[derive(Debug)]
 struct Entry {
-    variants: arc_swap::ArcSwap<Variants>,
-    weight: AtomicU64,
-    /// Its part of [`Store::objects`]. Whoever takes the entry out, moka or us, takes this to zero, so that
-    /// nothing is taken off twice.
-    counted: AtomicU64,
+    variants: Variants,
+    /// [`Variants::weight`] when the entry was made.
+    weight: u64,
 }
 
 /// The fence's position when a fetch began.
@@ -110,15 +111,14 @@ impl Store {
         let index = moka::sync::Cache::builder()
             .max_capacity(settings.memory_bytes / WEIGHT_UNIT)
             .weigher(|key: &Key, entry: &Arc<Entry>| {
-                let bytes =
-                    key.len() as u64 + ENTRY_OVERHEAD + entry.weight.load(Ordering::Relaxed);
+                let bytes = key.len() as u64 + ENTRY_OVERHEAD + entry.weight;
                 u32::try_from(bytes.div_ceil(WEIGHT_UNIT)).unwrap_or(u32::MAX)
             })
             .eviction_listener(move |_, entry: Arc<Entry>, cause| {
+                let objects = entry.variants.len() as u64;
+                left.fetch_sub(objects, Ordering::Relaxed);
                 if cause == moka::notification::RemovalCause::Size {
-                    let evicted = entry.counted.swap(0, Ordering::Relaxed);
-                    left.fetch_sub(evicted, Ordering::Relaxed);
-                    counted.add(Counter::ObjectsEvicted, evicted);
+                    counted.add(Counter::ObjectsEvicted, objects);
                 }
             })
             .build_with_hasher(hasher.clone());
@@ -136,12 +136,7 @@ impl Store {
     /// The object that answers a request with these fields: the newest of those whose varying fields agree
     /// (RFC 9111 §4.1). It may be stale, or a mark.
     pub fn get(&self, key: &[u8], request: &Fields) -> Option<Arc<Object>> {
-        self.index
-            .get(key)?
-            .variants
-            .load()
-            .select(request)
-            .cloned()
+        self.index.get(key)?.variants.select(request).cloned()
     }
 
     /// The values of the fields that stored answers vary on, for coalescing what will be the same object.
@@ -150,11 +145,7 @@ impl Store {
         key: &[u8],
         request: &Fields,
     ) -> Option<crate::rules::vary::VaryKey> {
-        self.index
-            .get(key)?
-            .variants
-            .load()
-            .expected_variant(request)
+        self.index.get(key)?.variants.expected_variant(request)
     }
 
     /// Joins the fetch under way for this key and variant, or begins one. `seen` is what the caller's
@@ -200,15 +191,13 @@ impl Store {
             }
             return Stored::Fenced;
         }
-        let entry = self.index.get(key);
-        let before = entry.as_ref().map(|entry| entry.variants.load_full());
-        let change = before.as_deref().cloned().unwrap_or_default();
+        let before = self.index.get(key);
+        let change = before.map_or_else(Variants::default, |entry| entry.variants.clone());
         let (after, left) = change.with(object, self.settings.variants_max, now);
-        let entry = entry.unwrap_or_else(|| Arc::new(Entry::default()));
         self.metrics.add(Counter::ObjectsExpired, left.dead as u64);
         self.metrics
             .add(Counter::ObjectsEvicted, left.crowded as u64);
-        self.put(key, &entry, after);
+        self.put(key, after);
         drop(shard);
         Stored::Yes
     }
@@ -216,11 +205,10 @@ impl Store {
     /// Weighs an entry anew after one of its objects has grown to its full size.
     pub fn reweigh(&self, key: &Key, object: &Arc<Object>) {
         let _shard = self.shard(key);
-        if let Some(entry) = self.index.get(key) {
-            let variants = entry.variants.load_full();
-            if variants.contains(object) {
-                self.put(key, &entry, (*variants).clone());
-            }
+        if let Some(entry) = self.index.get(key)
+            && entry.variants.contains(object)
+        {
+            self.put(key, entry.variants.clone());
         }
     }
 
@@ -231,16 +219,14 @@ impl Store {
         let Some(entry) = self.index.get(key) else {
             return false;
         };
-        let variants = entry.variants.load_full();
-        if !variants.contains(object) {
+        if !entry.variants.contains(object) {
             return false;
         }
-        let after = variants.without(object);
+        let after = entry.variants.without(object);
         if after.is_empty() {
             self.index.invalidate(key);
-            self.uncount(&entry);
         } else {
-            self.put(&Key::from(key), &entry, after);
+            self.put(&Key::from(key), after);
         }
         true
     }
@@ -255,14 +241,10 @@ impl Store {
         let Some(entry) = self.index.get(key) else {
             return 0;
         };
-        let variants = entry.variants.load();
-        let found = variants.len();
+        let found = entry.variants.len();
         match removal {
-            Removal::Hard => {
-                self.index.invalidate(key);
-                self.uncount(&entry);
-            }
-            Removal::Soft(now) => variants.iter().for_each(|object| object.expire(now)),
+            Removal::Hard => self.index.invalidate(key),
+            Removal::Soft(now) => entry.variants.iter().for_each(|object| object.expire(now)),
         }
         found
     }
@@ -270,24 +252,23 @@ impl Store {
     /// Calls `visit` for every stored object. Sees objects that stay for the whole call; others maybe.
     pub fn for_each(&self, mut visit: impl FnMut(&Key, &Arc<Object>)) {
         for (key, entry) in &self.index {
-            entry
-                .variants
-                .load()
-                .iter()
-                .for_each(|object| visit(&key, object));
+            entry.variants.iter().for_each(|object| visit(&key, object));
         }
     }
 
-    /// Drops everything, for tests and for a full purge.
-    pub fn clear(&self) {
+    /// Fences every fetch under way, for an invalidation that names no keys. When this returns, no later request
+    /// joins a fetch that began earlier, and nothing such a fetch brings is stored.
+    pub fn fence_all(&self) {
         for shard in &self.shards {
             let mut shard = shard.lock();
             shard.fence += 1;
             shard.flights.clear();
         }
-        for (_, entry) in &self.index {
-            self.uncount(&entry);
-        }
+    }
+
+    /// Drops everything, for tests and for a full purge.
+    pub fn clear(&self) {
+        self.fence_all();
         self.index.invalidate_all();
         self.index.run_pending_tasks();
     }
@@ -320,35 +301,18 @@ impl Store {
         self.index.run_pending_tasks();
     }
 
-    fn put(&self, key: &Key, entry: &Arc<Entry>, after: Variants) {
-        let now = after.len() as u64;
-        self.objects.fetch_add(now, Ordering::Relaxed);
-        let before = entry.counted.swap(now, Ordering::Relaxed);
-        self.objects.fetch_sub(before, Ordering::Relaxed);
-        entry.weight.store(after.weight(), Ordering::Relaxed);
-        entry.variants.store(Arc::new(after));
-        self.index.insert(Arc::clone(key), Arc::clone(entry));
-    }
-
-    fn uncount(&self, entry: &Entry) {
-        let counted = entry.counted.swap(0, Ordering::Relaxed);
-        self.objects.fetch_sub(counted, Ordering::Relaxed);
+    fn put(&self, key: &Key, variants: Variants) {
+        self.objects
+            .fetch_add(variants.len() as u64, Ordering::Relaxed);
+        let weight = variants.weight();
+        let entry = Arc::new(Entry { variants, weight });
+        self.index.insert(Arc::clone(key), entry);
     }
 
     fn shard(&self, key: &[u8]) -> MutexGuard<'_, Shard> {
         use std::hash::BuildHasher;
         let hash = self.hasher.hash_one(key);
         self.shards[hash as usize % SHARDS].lock()
-    }
-}
-
-impl Default for Entry {
-    fn default() -> Entry {
-        Entry {
-            variants: arc_swap::ArcSwap::from_pointee(Variants::default()),
-            weight: AtomicU64::new(0),
-            counted: AtomicU64::new(0),
-        }
     }
 }
 

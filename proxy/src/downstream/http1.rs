@@ -196,15 +196,15 @@ impl Http1 {
                     }
                 }
             }
-            if self.wire.input_closed {
-                return Next::End(End::ByClient);
-            }
             // Replies kept back for this request, had it been complete. Else the timer is left alone: it measures
             // the head.
             if self.wire.output.queued() > 0
                 && let Err(error) = self.wire.flush(self.settings.write_timeout).await
             {
                 return Next::End(End::unsent(&error));
+            }
+            if self.wire.input_closed {
+                return Next::End(End::ByClient);
             }
             if let Err(end) = self.read_more().await {
                 return end;
