@@ -27,7 +27,10 @@ impl Pattern {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             state.to_be_bytes()[0]
         });
-        Pattern { period: period.collect(), position: 0 }
+        Pattern {
+            period: period.collect(),
+            position: 0,
+        }
     }
 
     /// How many bytes have passed.
@@ -64,7 +67,11 @@ impl Pattern {
         while !bytes.is_empty() {
             let from = self.offset();
             let count = bytes.len().min(PERIOD_BYTES - from);
-            ensure!(bytes[..count] == self.period[from..from + count], "wrong bytes at or after {}", self.position);
+            ensure!(
+                bytes[..count] == self.period[from..from + count],
+                "wrong bytes at or after {}",
+                self.position
+            );
             self.position += count as u64;
             bytes = &bytes[count..];
         }
@@ -72,7 +79,8 @@ impl Pattern {
     }
 
     fn offset(&self) -> usize {
-        usize::try_from(self.position % PERIOD_BYTES as u64).expect("a remainder is below the period")
+        usize::try_from(self.position % PERIOD_BYTES as u64)
+            .expect("a remainder is below the period")
     }
 }
 

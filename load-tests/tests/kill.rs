@@ -41,13 +41,23 @@ struct Load {
 
 impl Load {
     fn start(address: SocketAddr) -> Load {
-        let (stop, acknowledged, failed) = (watch::Sender::new(false), Arc::default(), Arc::default());
+        let (stop, acknowledged, failed) =
+            (watch::Sender::new(false), Arc::default(), Arc::default());
         let mut writers = JoinSet::new();
         for writer in 0..WRITERS {
-            let (stop, acknowledged, failed) = (stop.subscribe(), Arc::clone(&acknowledged), Arc::clone(&failed));
+            let (stop, acknowledged, failed) = (
+                stop.subscribe(),
+                Arc::clone(&acknowledged),
+                Arc::clone(&failed),
+            );
             writers.spawn(write(address, writer, stop, acknowledged, failed));
         }
-        Load { stop, acknowledged, failed, writers }
+        Load {
+            stop,
+            acknowledged,
+            failed,
+            writers,
+        }
     }
 
     fn acknowledged(&self) -> u64 {
@@ -85,8 +95,9 @@ async fn write(
     acknowledged: Arc<AtomicU64>,
     failed: Arc<AtomicU64>,
 ) -> Vec<(String, Key)> {
-    let mut keys: Vec<(String, Key)> =
-        (0..KEYS_PER_WRITER).map(|key| (format!("/kv/kill/{writer}-{key}"), Key::default())).collect();
+    let mut keys: Vec<(String, Key)> = (0..KEYS_PER_WRITER)
+        .map(|key| (format!("/kv/kill/{writer}-{key}"), Key::default()))
+        .collect();
     let mut connection = None;
     for number in 1..=WRITES_MAX {
         if *stop.borrow() {
@@ -133,8 +144,16 @@ async fn verify(address: SocketAddr, keys: &[(String, Key)]) {
         }
     }
     let written = keys.iter().filter(|(_, key)| key.acknowledged > 0).count() as u64;
-    assert_eq!(written, WRITERS * KEYS_PER_WRITER, "some keys were never written");
-    assert!(lost.is_empty(), "acknowledged writes are lost:\n{}", lost.join("\n"));
+    assert_eq!(
+        written,
+        WRITERS * KEYS_PER_WRITER,
+        "some keys were never written"
+    );
+    assert!(
+        lost.is_empty(),
+        "acknowledged writes are lost:\n{}",
+        lost.join("\n")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -193,7 +212,9 @@ async fn killing_the_front_door_loses_nothing() {
 async fn without_postgresql_requests_get_503_until_it_is_back() {
     const TIMEOUT: Duration = Duration::from_secs(2);
     let folder = tempfile::tempdir().unwrap();
-    let cluster = Cluster::start(private_options(folder.path())).await.unwrap();
+    let cluster = Cluster::start(private_options(folder.path()))
+        .await
+        .unwrap();
     let origin = Origin::start_on(&cluster.dsn(), |settings| {
         settings.set_text("origin.timeout", "2s");
     })
@@ -203,31 +224,63 @@ async fn without_postgresql_requests_get_503_until_it_is_back() {
     assert_eq!(front.ask(&write(1)).await.status(), 200);
     assert_eq!(front.get("/kv/gone/key").await.text(), "1");
     cluster.stop().await;
-    let asked = [write(2), Request::get("/kv/gone/key"), Request::get("/kv/gone/other"), Request::get("/kv"), Request::new("DELETE", "/kv/gone/key")];
+    let asked = [
+        write(2),
+        Request::get("/kv/gone/key"),
+        Request::get("/kv/gone/other"),
+        Request::get("/kv"),
+        Request::new("DELETE", "/kv/gone/key"),
+    ];
     for request in &asked {
         let started = Instant::now();
         let answer = client::ask(origin.address, request).await.unwrap();
         assert_eq!(answer.status(), 503, "{request:?} {answer:?}");
         let pause = answer.field("Retry-After").map(str::parse::<u64>);
         assert!(matches!(pause, Some(Ok(1..))), "{answer:?}");
-        assert!(started.elapsed() < TIMEOUT + Duration::from_secs(2), "{request:?} took {:?}", started.elapsed());
+        assert!(
+            started.elapsed() < TIMEOUT + Duration::from_secs(2),
+            "{request:?} took {:?}",
+            started.elapsed()
+        );
         for secret in ["SELECT", "INSERT", "sock", "postgres", "panicked"] {
             assert!(!answer.text().contains(secret), "{secret} in {answer:?}");
         }
     }
     assert!(!origin.is_ready().await);
-    assert_eq!(client::get(origin.address, "/status").await.unwrap().text().trim(), "ok");
+    assert_eq!(
+        client::get(origin.address, "/status")
+            .await
+            .unwrap()
+            .text()
+            .trim(),
+        "ok"
+    );
     // The front door still has what it stored before; the failed write must not have been taken for one.
     let stored = front.get("/kv/gone/key").await;
-    assert_eq!((stored.status(), stored.text().as_str()), (200, "1"), "{stored:?}");
+    assert_eq!(
+        (stored.status(), stored.text().as_str()),
+        (200, "1"),
+        "{stored:?}"
+    );
     assert_eq!(front.ask(&write(3)).await.status(), 503);
-    let again = Cluster::start(private_options(folder.path())).await.unwrap();
+    let again = Cluster::start(private_options(folder.path()))
+        .await
+        .unwrap();
     let deadline = Instant::now() + Duration::from_secs(20);
     while !origin.is_ready().await {
-        assert!(Instant::now() < deadline, "the origin does not find PostgreSQL again");
+        assert!(
+            Instant::now() < deadline,
+            "the origin does not find PostgreSQL again"
+        );
         sleep(Duration::from_millis(50)).await;
     }
-    assert_eq!(client::get(origin.address, "/kv/gone/key").await.unwrap().text(), "1");
+    assert_eq!(
+        client::get(origin.address, "/kv/gone/key")
+            .await
+            .unwrap()
+            .text(),
+        "1"
+    );
     assert_eq!(front.ask(&write(4)).await.status(), 200);
     assert_eq!(front.get("/kv/gone/key").await.text(), "4");
     drop(origin);
