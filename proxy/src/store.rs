@@ -34,8 +34,9 @@ pub type Key = Arc<[u8]>;
 /// variants may pass 4 GiB.
 const WEIGHT_UNIT: u64 = 16;
 
-/// What an entry costs in moka beyond what the weigher is given: measured with 1,000,000 entries.
-pub(crate) const ENTRY_OVERHEAD: u64 = 250;
+/// What an entry costs in moka beyond its key and objects. Measured: 300,000 objects of 1 KiB took 2 % more
+/// resident memory than their weights with 250.
+pub(crate) const ENTRY_OVERHEAD: u64 = 290;
 
 const SHARDS: usize = 256;
 

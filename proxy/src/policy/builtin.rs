@@ -128,6 +128,13 @@ impl Policy for Builtin {
             Method::Connect => return Recv::Synth(Synth::new(405)),
             _ => {}
         }
+        // RFC 9110 §7.6.2: at zero the request is for us. A TRACE would tell what the proxies before us added.
+        if max_forwards(head) == Some(0) {
+            return Recv::Synth(Synth::new(match head.method {
+                Method::Options => 200,
+                _ => 405,
+            }));
+        }
         if request.upgrade.is_some() {
             return Recv::Pipe;
         }
@@ -244,6 +251,7 @@ impl Policy for Builtin {
         head.fields.set("Content-Type", "text/plain; charset=utf-8");
         head.fields.set("Cache-Control", "no-store");
         match synth.status {
+            200 if request.method == Method::Options => head.fields.set("Allow", METHODS),
             405 => head
                 .fields
                 .set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
@@ -256,6 +264,10 @@ impl Policy for Builtin {
     }
 
     fn backend_fetch(&self, fetch: &mut Fetch) {
+        if let Some(left) = max_forwards(&fetch.head) {
+            let left = left.saturating_sub(1).to_string();
+            fetch.head.fields.set("Max-Forwards", left);
+        }
         if !self.settings.marks.via.is_empty() {
             let version = fetch.request.version;
             hop_by_hop::append_via(&mut fetch.head.fields, version, &self.settings.marks.via);
@@ -326,6 +338,17 @@ impl Policy for Builtin {
         OnError::Synth(Synth::because(error.status(), "Backend fetch failed"))
     }
 }
+
+/// How many more hops an OPTIONS or TRACE may take (RFC 9110 §7.6.2).
+fn max_forwards(head: &RequestHead) -> Option<u64> {
+    match head.method {
+        Method::Options | Method::Trace => head.fields.get_str("Max-Forwards")?.parse().ok(),
+        _ => None,
+    }
+}
+
+/// Methods that a backend may know, for those who asked for one that the front door does not take.
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// Seconds a client is asked to wait after a failed fetch.
 const RETRY_AFTER_SECONDS: &str = "5";
