@@ -1,5 +1,7 @@
 //! What clients share: one fetch for many, stored answers and their variants, and the ways to forget them.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};

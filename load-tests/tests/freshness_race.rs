@@ -4,6 +4,8 @@
 //! ended; the judging comes afterwards. A read may see the last write that was answered before the read began, or any
 //! write that overlaps the read, and nothing else.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

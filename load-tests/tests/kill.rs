@@ -3,6 +3,8 @@
 //! The origin runs on a private cluster that forces each commit to disk. Writers number the writes of their keys; a
 //! write without an answer may or may not have happened, one with a good answer must have.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,5 +1,7 @@
 //! The front door as an operator meets it: start, wrong settings, reload, metrics, logs, orders, drain, upgrade.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 

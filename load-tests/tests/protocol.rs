@@ -1,5 +1,7 @@
 //! HTTP/1 as clients and backends may speak it, well and badly, on the front door's real socket.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
