@@ -112,12 +112,12 @@ settings! {
     /// Bounds on what clients and backends may send. Each protects the process from one peer; a client that goes beyond
     /// gets the status named.
     pub struct LimitsConfig {
-        /// Most bytes of a request's head, the request line aside (431). Raise it for large cookies.
+        /// Most bytes of a request's head, the request line counted (431). Raise it for large cookies.
         pub header_bytes_max: ByteSize = ByteSize::kibibytes(32);
         /// Most header fields in a request (431).
         pub header_count_max: NonZeroUsize = nonzero(100);
-        /// Longest request target (414).
-        pub target_bytes_max: ByteSize = ByteSize::kibibytes(8);
+        /// Longest request target (414). The default has room for the origin's longest key in any script.
+        pub target_bytes_max: ByteSize = ByteSize::kibibytes(16);
         /// Largest request body (413). Bodies are not held in memory, so this is a matter of policy.
         pub request_body_bytes_max: ByteSize = ByteSize::gibibytes(1);
         /// Most connections of clients at once. Each takes up to two file descriptors: keep `ulimit -n` above twice this

@@ -202,9 +202,8 @@ fn connection_builder(settings: &Settings) -> http1::Builder {
         .timer(TokioTimer::new())
         .header_read_timeout(settings.client_timeout)
         .max_headers(FIELDS_MAX)
-        .max_header_size(HEAD_BYTES_MAX)
-        .half_close(true)
-        .pipeline_flush(true);
+        .max_header_size(HEAD_BYTES_MAX);
+    // Not pipeline_flush: with it, an answer stays in the buffer while a refused body is unread.
     builder
 }
 

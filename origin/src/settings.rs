@@ -197,3 +197,67 @@ impl From<&config::BucketConfig> for BucketSettings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_reaches_the_settings() {
+        let text = "
+            [origin]
+            listen = \"127.0.0.1:9\"
+            metrics_address = \"\"
+            auto_create_buckets = false
+            value_bytes_max = \"1MiB\"
+            timeout = \"3s\"
+            purge_hosts = [\"cache.example:81\"]
+            cache_control = \"max-age=1\"
+            [origin.postgres]
+            read_connections = 3
+            write_connections = 2
+            batch_max = 7
+            [origin.buckets.b]
+            default_ttl = \"30m\"
+            timestamps = \"server\"
+            partition = true
+            cdn_cache_control = \"max-age=2\"
+        ";
+        let config = config::Config::from_str(text, "test").unwrap();
+        let settings = Settings::from(&config.origin);
+        assert_eq!(settings.listen.port(), 9);
+        assert_eq!(settings.metrics_listen, None);
+        assert!(!settings.auto_create_buckets);
+        assert_eq!(settings.value_bytes_max, 1 << 20);
+        assert_eq!(settings.timeout, Duration::from_secs(3));
+        assert_eq!(settings.purge_hosts, ["cache.example:81"]);
+        assert_eq!(settings.cache_control, "max-age=1");
+        assert_eq!(settings.cdn_cache_control, CDN_CACHE_CONTROL);
+        let postgres = &settings.postgres;
+        assert_eq!(
+            (
+                postgres.read_connections,
+                postgres.write_connections,
+                postgres.batch_max
+            ),
+            (3, 2, 7)
+        );
+        let bucket = BucketSettings {
+            default_ttl_seconds: Some(1_800),
+            partition: true,
+            timestamps: Some(Timestamps::Server),
+            cache_control: None,
+            cdn_cache_control: Some("max-age=2".to_owned()),
+        };
+        assert_eq!(settings.buckets, BTreeMap::from([("b".to_owned(), bucket)]));
+    }
+
+    #[test]
+    fn values_are_cached_alike_with_and_without_a_file() {
+        let from_file = Settings::from(&config::OriginConfig::default());
+        let defaults = Settings::default();
+        assert_eq!(from_file.cache_control, defaults.cache_control);
+        assert_eq!(from_file.cdn_cache_control, defaults.cdn_cache_control);
+        assert_eq!(from_file.value_bytes_max, defaults.value_bytes_max);
+    }
+}

@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::Settings;
 use crate::kv::{BucketName, Entry, Key, Outcome, Revision, Write};
@@ -39,12 +39,15 @@ pub use listing::{BucketUse, Listing, Page};
 pub use migrate::{MIGRATIONS, Migration, migrate};
 
 use buckets::BucketBook;
+use connect::Session;
 use lane::Lane;
 use pool::Pool;
 use reader::Readers;
 
 /// Fewest connections for what is neither a plain read nor a plain write.
 const POOL_CONNECTIONS_MIN: usize = 2;
+/// How long PostgreSQL may take to say that it ended a statement for its time.
+const ANSWER_GRACE: Duration = Duration::from_millis(200);
 /// Writes above this size have a lane of their own, so that small ones do not wait behind them.
 const BULK_BYTES: usize = 1 << 20;
 
@@ -122,8 +125,10 @@ impl Store {
         first: u64,
         bytes: u64,
     ) -> Result<Option<Bytes>, StoreError> {
-        let session = self.pool.get(self.deadline()).await?;
-        reader::read_part(&session, bucket, key, revision, first, bytes).await
+        let deadline = self.deadline();
+        let session = self.pool.get(deadline).await?;
+        let reading = reader::read_part(&session, bucket, key, revision, first, bytes);
+        within(&session, deadline, reading).await
     }
 
     /// Several entries of one bucket with their data, at most `bytes_max` in all:
@@ -137,6 +142,7 @@ impl Store {
         let deadline = self.deadline();
         let session = self.pool.get(deadline).await?;
         within(
+            &session,
             deadline,
             reader::read_many(&session, bucket, keys, bytes_max),
         )
@@ -163,12 +169,15 @@ impl Store {
         let session = self.pool.get(deadline).await?;
         // A task of its own: a client that leaves must not leave a transaction open.
         let transaction = tokio::spawn(async move {
-            tokio::time::timeout_at(deadline, batch::run_transaction(&session, &writes))
-                .await
-                .unwrap_or_else(|_| {
-                    session.discard();
-                    Err(StoreError::OutcomeUnknown)
-                })
+            timeout_at(
+                deadline + ANSWER_GRACE,
+                batch::run_transaction(&session, &writes),
+            )
+            .await
+            .unwrap_or_else(|_| {
+                session.discard();
+                Err(StoreError::OutcomeUnknown)
+            })
         });
         transaction.await.map_err(|_| StoreError::OutcomeUnknown)?
     }
@@ -182,21 +191,31 @@ impl Store {
         let deadline = self.deadline();
         let session = self.pool.get(deadline).await?;
         let created = self.book.policy(bucket).created;
-        within(deadline, listing::list(&session, bucket, page, created)).await
+        within(
+            &session,
+            deadline,
+            listing::list(&session, bucket, page, created),
+        )
+        .await
     }
 
     /// Every bucket with its number of keys and bytes.
     pub async fn usage(&self) -> Result<Vec<BucketUse>, StoreError> {
         let deadline = self.deadline();
         let session = self.pool.get(deadline).await?;
-        within(deadline, listing::usage(&session, &self.book.created())).await
+        within(
+            &session,
+            deadline,
+            listing::usage(&session, &self.book.created()),
+        )
+        .await
     }
 
     /// Whether PostgreSQL answers.
     pub async fn ping(&self) -> Result<(), StoreError> {
         let deadline = self.deadline();
         let session = self.pool.get(deadline).await?;
-        within(deadline, session.ping()).await
+        within(&session, deadline, session.ping()).await
     }
 
     /// What holds for a bucket, created or not.
@@ -214,12 +233,17 @@ impl Store {
     }
 }
 
-/// A read that takes too long is as good as no PostgreSQL.
+/// A read that takes too long is as good as no PostgreSQL. PostgreSQL ends it by itself
+/// (`statement_timeout`); where it does not answer at all, the connection is given up.
 async fn within<T>(
+    session: &Session,
     deadline: Instant,
     work: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
-    tokio::time::timeout_at(deadline, work)
+    timeout_at(deadline + ANSWER_GRACE, work)
         .await
-        .unwrap_or(Err(StoreError::Unavailable))
+        .unwrap_or_else(|_| {
+            session.discard();
+            Err(StoreError::Unavailable)
+        })
 }

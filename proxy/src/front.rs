@@ -112,13 +112,25 @@ impl Front {
         request: &RequestHead,
         now: Timestamp,
     ) -> Option<Arc<Object>> {
-        let object = self.store.get(key, &request.fields)?;
+        let object = self.find(key, &request.fields)?;
         if self.passes_bans(&object, request, now) {
             return Some(object);
         }
         // What else is stored for this URL is tested when a request selects it.
         self.store.remove(key, &object);
         None
+    }
+
+    /// The variant of this request; failing that, for If-Match, the one of requests without it: it may be the
+    /// very state that is asked for.
+    fn find(&self, key: &[u8], fields: &Fields) -> Option<Arc<Object>> {
+        self.store.get(key, fields).or_else(|| {
+            fields.contains("If-Match").then(|| {
+                let mut without = fields.clone();
+                without.remove("If-Match");
+                self.store.get(key, &without)
+            })?
+        })
     }
 
     /// Tests an object against the bans that came since it was last tested.

@@ -77,7 +77,7 @@ fn serve(
         );
         server
             .run(
-                signals.until_stopped(&control, config_path.as_deref(), &overrides, || {
+                signals.until_stopped(&control, config_path.as_deref(), &overrides, move || {
                     let sockets = sockets
                         .iter()
                         .map(|(address, socket)| (address.as_str(), socket));

@@ -128,6 +128,14 @@ impl Object {
         )
     }
 
+    /// Whether the origin chose this answer by a field that it knows only in `request`'s form. `name` is in
+    /// lower case.
+    pub fn was_chosen_by(&self, name: &str, request: &Fields) -> bool {
+        self.variant.as_ref().is_some_and(|(spec, key)| {
+            spec.names().any(|varied| varied == name) && spec.key_of(request) == *key
+        })
+    }
+
     pub fn times(&self) -> Times {
         Times {
             born: self.born,

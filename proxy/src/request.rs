@@ -26,6 +26,7 @@ use crate::policy::{
     Synth,
 };
 use crate::rules::cache_control::RequestDirectives;
+use crate::rules::conditional::{Precondition, evaluate};
 use crate::rules::hop_by_hop;
 use crate::rules::key::PrimaryKey;
 use crate::store::{Boarding, Key, Landing, Removal, Seat};
@@ -134,9 +135,18 @@ impl Machine<'_> {
             };
             state = match next {
                 Ok(state) => state,
-                Err(error) => return self.finish(Err(error)),
+                Err(error) => match self.answer_to(&error) {
+                    Some(synth) => State::Synth(synth),
+                    None => return self.finish(Err(error)),
+                },
             };
         }
+    }
+
+    /// What to tell a client whose request broke off by its own fault, while there is still an answer to give.
+    fn answer_to(&mut self, error: &ClientError) -> Option<Synth> {
+        let status = error.status().filter(|_| self.record.status == 0)?;
+        Some(Synth::because(status, error.to_string()))
     }
 
     fn recv(&mut self) -> State {
@@ -285,7 +295,8 @@ impl Machine<'_> {
             .variant
             .as_ref()
             .is_none_or(|(spec, key)| spec.key_of(fields) == *key);
-        if !mine || !self.front.passes_bans(&object, &self.request.head, now) {
+        let matches = evaluate(&self.request.head, &object.head) != Precondition::Undecided;
+        if !mine || !matches || !self.front.passes_bans(&object, &self.request.head, now) {
             return Ok(State::Hash);
         }
         let Some(reader) = object.body.reader() else {
@@ -351,7 +362,10 @@ impl Machine<'_> {
         let (asker, mut fetched) = oneshot::channel();
         let (informational, mut relayed) = mpsc::channel(INFORMATIONAL_QUEUE);
         let body = match fetch.purpose {
-            Purpose::Pass => self.record.upload.begin(&self.exchange),
+            Purpose::Pass => {
+                self.exchange.refuse_declared_length()?;
+                self.record.upload.begin(&self.exchange)
+            }
             Purpose::Fill | Purpose::Refresh => RequestBody::Empty,
         };
         self.front.metrics.count(Counter::Fetches);

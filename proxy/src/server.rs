@@ -4,6 +4,7 @@
 //! and listeners close before connections are asked to end.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -51,7 +52,7 @@ pub enum ServerError {
     AccessLog(#[from] AccessLogError),
     #[error("cannot serve metrics on {address}")]
     Metrics {
-        address: std::net::SocketAddr,
+        address: SocketAddr,
         #[source]
         source: std::io::Error,
     },
@@ -128,11 +129,7 @@ impl Server {
             exchangeable(&config, pool, access_log, &transit),
         );
         let ops = match config.metrics.enabled {
-            true => {
-                let address = config.metrics.address;
-                let bound = OpsServer::bind(OpsSettings::new(address)).await;
-                Some(bound.map_err(|source| ServerError::Metrics { address, source })?)
-            }
+            true => Some(open_ops(config.metrics.address, &mut inherited).await?),
             false => None,
         };
         let tls = TlsListening {
@@ -173,18 +170,22 @@ impl Server {
         self.listeners.iter().map(Listener::address)
     }
 
-    /// The listeners' sockets once more, by address, to hand to the next process.
+    /// All sockets once more, by name, to hand to the next process.
     ///
     /// # Errors
     /// When the process has no file descriptor left.
     pub fn sockets(&self) -> std::io::Result<Vec<(String, OwnedFd)>> {
-        let sockets = self.listeners.iter();
-        sockets
-            .map(|listener| Ok((listener.address().to_string(), listener.duplicate()?)))
-            .collect()
+        let mut sockets = Vec::new();
+        for listener in &self.listeners {
+            sockets.push((listener.address().to_string(), listener.duplicate()?));
+        }
+        if let Some(ops) = &self.ops {
+            sockets.push((metrics_socket(ops.local_addr()?), ops.duplicate()?));
+        }
+        Ok(sockets)
     }
 
-    pub fn metrics_address(&self) -> Option<std::net::SocketAddr> {
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.ops.as_ref().and_then(|ops| ops.local_addr().ok())
     }
 
@@ -350,6 +351,24 @@ impl Control {
         let pool = self.0.front.backends();
         tokio::spawn(async move { pool.run(stop).await });
     }
+}
+
+/// Binds the operator's port, or takes it from the process before.
+async fn open_ops(
+    address: SocketAddr,
+    inherited: &mut Inherited,
+) -> Result<OpsServer, ServerError> {
+    let settings = OpsSettings::new(address);
+    let opened = match inherited.take(&metrics_socket(address)) {
+        Some(socket) => OpsServer::from_listener(socket.into(), settings),
+        None => OpsServer::bind(settings).await,
+    };
+    opened.map_err(|source| ServerError::Metrics { address, source })
+}
+
+/// The name of the operator's port in a hand-over.
+fn metrics_socket(address: SocketAddr) -> String {
+    format!("metrics={address}")
 }
 
 fn pool(config: &Config) -> Result<Arc<BackendPool>, PoolError> {

@@ -4,15 +4,12 @@
 //! before it is sent, so that what is sent is one revision. [`HeldBytes`] bounds what all of
 //! them hold together.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use bytes::{Bytes, BytesMut};
-use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -40,6 +37,17 @@ pub(super) struct HeldBytes {
 /// A share of the bound; given back on drop.
 #[derive(Debug, Default)]
 pub(super) struct Held(Option<OwnedSemaphorePermit>);
+
+struct HeldData {
+    data: Bytes,
+    _held: Held,
+}
+
+impl AsRef<[u8]> for HeldData {
+    fn as_ref(&self) -> &[u8] {
+        &self.data
+    }
+}
 
 impl HeldBytes {
     pub(super) fn new(bytes_max: usize, wait: Duration) -> Self {
@@ -71,6 +79,14 @@ impl HeldBytes {
 }
 
 impl Held {
+    /// Ties the share to the bytes that it is for, wherever they go: into a queue, into an answer.
+    pub(super) fn bind(self, data: Bytes) -> Bytes {
+        match self.0 {
+            None => data,
+            Some(_) => Bytes::from_owner(HeldData { data, _held: self }),
+        }
+    }
+
     fn add(&mut self, more: Self) {
         match (&mut self.0, more.0) {
             (Some(held), Some(more)) => held.merge(more),
@@ -80,13 +96,10 @@ impl Held {
     }
 }
 
-/// Reads a request's body. A length above the limit is refused before anything is read,
-/// and a body without a length as soon as it passes the limit.
-pub(super) async fn read(
-    app: &App,
-    fields: &HeaderMap,
-    body: Body,
-) -> Result<(Bytes, Held), Problem> {
+/// Reads a request's body; the bytes keep their share of the bound for as long as they live.
+/// A length above the limit is refused before anything is read, and a body without a length
+/// as soon as it passes the limit.
+pub(super) async fn read(app: &App, fields: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
     let pause = app.settings.body_read_timeout;
     let reading = collect(app, fields, body);
     timeout(pause * WHOLE_BODY_PAUSES, reading)
@@ -94,7 +107,7 @@ pub(super) async fn read(
         .unwrap_or_else(|_| Err(too_slow()))
 }
 
-async fn collect(app: &App, fields: &HeaderMap, mut body: Body) -> Result<(Bytes, Held), Problem> {
+async fn collect(app: &App, fields: &HeaderMap, mut body: Body) -> Result<Bytes, Problem> {
     let bytes_max = app.settings.value_bytes_max;
     let too_large = || {
         Problem::too_large(bytes_max).with(header::CONNECTION, HeaderValue::from_static("close"))
@@ -144,7 +157,7 @@ async fn collect(app: &App, fields: &HeaderMap, mut body: Body) -> Result<(Bytes
             whole.extend_from_slice(&data);
         }
     }
-    Ok((only.unwrap_or_else(|| whole.freeze()), held))
+    Ok(held.bind(only.unwrap_or_else(|| whole.freeze())))
 }
 
 fn too_slow() -> Problem {
@@ -153,49 +166,4 @@ fn too_slow() -> Problem {
         "The body did not arrive in time.",
     )
     .with(header::CONNECTION, HeaderValue::from_static("close"))
-}
-
-/// A body that keeps its share of the bound until it is sent.
-pub(super) fn holding(data: Bytes, held: Held) -> Body {
-    match held.0 {
-        None => Body::from(data),
-        Some(_) => Body::new(HoldingBody {
-            data: Some(data),
-            _held: held,
-        }),
-    }
-}
-
-struct HoldingBody {
-    data: Option<Bytes>,
-    _held: Held,
-}
-
-/// Large answers are handed to the connection in pieces, so that the share is held until
-/// nearly all is on its way.
-const PIECE_BYTES: usize = 256 << 10;
-
-impl http_body::Body for HoldingBody {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let Some(mut data) = self.data.take().filter(|data| !data.is_empty()) else {
-            return Poll::Ready(None);
-        };
-        let piece = data.split_to(data.len().min(PIECE_BYTES));
-        self.data = Some(data);
-        Poll::Ready(Some(Ok(Frame::data(piece))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.data.as_ref().is_none_or(Bytes::is_empty)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.data.as_ref().map_or(0, |data| data.len() as u64))
-    }
 }

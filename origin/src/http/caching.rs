@@ -46,14 +46,24 @@ pub(super) fn within_expiry(field: &str, expires_in_seconds: u64) -> String {
             limited.push(text.to_owned());
         }
     }
-    let never_stored = directives
-        .iter()
-        .any(|(name, _)| is(&["no-store", "no-cache"], name));
+    let never_stored = is_said(&directives, "no-store") || is_said(&directives, "no-cache");
     if longest.is_none() && !never_stored {
         // Without a lifetime a cache would guess one.
         limited.push(format!("max-age={expires_in_seconds}"));
     }
+    // Many caches serve stale answers for a while by default, which would outlive the value.
+    let ends_with_it = longest.is_none_or(|longest| longest == expires_in_seconds);
+    let said = is_said(&directives, "must-revalidate");
+    if ends_with_it && !never_stored && !said {
+        limited.push("must-revalidate".to_owned());
+    }
     limited.join(", ")
+}
+
+fn is_said(directives: &[(&str, Option<u64>)], name: &str) -> bool {
+    directives
+        .iter()
+        .any(|(said, _)| said.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]
@@ -75,24 +85,33 @@ mod tests {
         check(default, 100_000, default);
         check(default, 14_700, default);
         check(default, 14_500, "max-age=14400, stale-while-revalidate=100");
-        check(default, 14_400, "max-age=14400");
-        check(default, 60, "max-age=60");
-        check(default, 0, "max-age=0");
+        check(default, 14_400, "max-age=14400, must-revalidate");
+        check(default, 60, "max-age=60, must-revalidate");
+        check(default, 0, "max-age=0, must-revalidate");
+        check(
+            "max-age=9, must-revalidate",
+            5,
+            "max-age=5, must-revalidate",
+        );
         check("no-cache", 60, "no-cache");
         check("no-store", 60, "no-store");
-        check("public", 60, "public, max-age=60");
-        check("", 60, "max-age=60");
+        check("public", 60, "public, max-age=60, must-revalidate");
+        check("", 60, "max-age=60, must-revalidate");
         check(
             "public, S-MaxAge=100, max-age=10",
             60,
-            "public, S-MaxAge=60, max-age=10",
+            "public, S-MaxAge=60, max-age=10, must-revalidate",
         );
-        check("max-age=\"100\"", 60, "max-age=60");
+        check("max-age=\"100\"", 60, "max-age=60, must-revalidate");
         check(
             "max-age=x, stale-if-error=100",
             60,
             "max-age=0, stale-if-error=60",
         );
-        check("private, stale-if-error=9", 5, "private, max-age=5");
+        check(
+            "private, stale-if-error=9",
+            5,
+            "private, max-age=5, must-revalidate",
+        );
     }
 }

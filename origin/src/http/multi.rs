@@ -13,7 +13,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
-use super::body::{self, Held, holding};
+use super::body;
 use super::problem::Problem;
 use super::value::purge;
 use super::{App, conditions, fields};
@@ -21,6 +21,7 @@ use crate::kv::{
     BucketName, EntryData, Key, Outcome, Timestamp, Timestamps, Value, Write, WriteAction,
     WriteConditions,
 };
+use crate::store::StoreError;
 
 /// Most items in one batch.
 const ITEMS_MAX: usize = 10_000;
@@ -74,7 +75,7 @@ pub(super) async fn read(
     parts: &Parts,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (items, _held) =
+    let (items, _text) =
         parse::<KeyItem>(app, &parts.headers, body, StatusCode::BAD_REQUEST).await?;
     let mut keys = Vec::with_capacity(items.len());
     let mut dates = Vec::with_capacity(items.len());
@@ -103,7 +104,8 @@ pub(super) async fn read(
             found.insert(keys[position].as_str().to_owned(), to_json(&data));
         }
     }
-    Ok(json(&Json::Object(found), held))
+    let answer = Bytes::from(Json::Object(found).to_string());
+    Ok(json(held.bind(answer)))
 }
 
 fn to_json(data: &Bytes) -> Json {
@@ -121,7 +123,7 @@ pub(super) async fn write(
     body: Body,
 ) -> Result<Response, Problem> {
     app.store.admit(&bucket).await?;
-    let (items, held) =
+    let (items, text) =
         parse::<WriteItem>(app, &parts.headers, body, StatusCode::PAYLOAD_TOO_LARGE).await?;
     let policy = app.store.policy(&bucket);
     let expiry = fields::expiry(&parts.headers, policy.default_ttl_seconds)?;
@@ -155,7 +157,7 @@ pub(super) async fn write(
             },
         });
     }
-    carry_out(app, &bucket, writes, held).await
+    carry_out(app, &bucket, writes, text).await
 }
 
 /// DELETE: one transaction, and an object of key to `deleted`, `missing` or `rejected`.
@@ -165,7 +167,7 @@ pub(super) async fn delete(
     parts: &Parts,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (items, held) =
+    let (items, text) =
         parse::<DeleteItem>(app, &parts.headers, body, StatusCode::BAD_REQUEST).await?;
     let mut writes = Vec::with_capacity(items.len());
     for item in items {
@@ -183,36 +185,52 @@ pub(super) async fn delete(
             },
         });
     }
-    carry_out(app, &bucket, writes, held).await
+    carry_out(app, &bucket, writes, text).await
 }
 
+/// `text` is the request's body, whose share of the bound is kept while its items live.
+/// Runs to its end also when the client leaves, so that the caches are told.
 async fn carry_out(
     app: &Arc<App>,
     bucket: &BucketName,
     writes: Vec<Write>,
-    held: Held,
+    text: Bytes,
 ) -> Result<Response, Problem> {
-    let keys: Vec<Key> = writes.iter().map(|write| write.key.clone()).collect();
-    let outcomes = if writes.is_empty() {
-        Vec::new()
-    } else {
-        app.store.write_many(writes).await?
-    };
-    let mut results = Map::new();
-    for (key, outcome) in keys.into_iter().zip(outcomes) {
-        let result = match outcome {
-            Outcome::Inserted(_) => "inserted",
-            Outcome::Updated(_) => "updated",
-            Outcome::Rejected(_) => "rejected",
-            Outcome::Deleted => "deleted",
-            Outcome::Missing => "missing",
+    let (app, bucket) = (app.clone(), bucket.clone());
+    let writing = tokio::spawn(async move {
+        let keys: Vec<Key> = writes.iter().map(|write| write.key.clone()).collect();
+        let outcomes = match writes.is_empty() {
+            true => Ok(Vec::new()),
+            false => app.store.write_many(writes).await,
         };
-        if matches!(outcome, Outcome::Updated(_) | Outcome::Deleted) {
-            purge(app, "", bucket, &key);
+        drop(text);
+        let mut results = Map::new();
+        let outcomes = match outcomes {
+            Ok(outcomes) => outcomes,
+            Err(error) => {
+                if matches!(error, StoreError::OutcomeUnknown) {
+                    keys.iter().for_each(|key| purge(&app, "", &bucket, key));
+                }
+                return Err(error);
+            }
+        };
+        for (key, outcome) in keys.into_iter().zip(outcomes) {
+            if matches!(outcome, Outcome::Updated(_) | Outcome::Deleted) {
+                purge(&app, "", &bucket, &key);
+            }
+            let result = match outcome {
+                Outcome::Inserted(_) => "inserted",
+                Outcome::Updated(_) => "updated",
+                Outcome::Rejected(_) => "rejected",
+                Outcome::Deleted => "deleted",
+                Outcome::Missing => "missing",
+            };
+            results.insert(key.as_str().to_owned(), Json::String(result.to_owned()));
         }
-        results.insert(key.as_str().to_owned(), Json::String(result.to_owned()));
-    }
-    Ok(json(&Json::Object(results), held))
+        Ok(results)
+    });
+    let results = writing.await.map_err(|_| Problem::internal())??;
+    Ok(json(Bytes::from(Json::Object(results).to_string())))
 }
 
 /// Reads a JSON array; `too_many` answers one with more than [`ITEMS_MAX`] items.
@@ -221,14 +239,14 @@ async fn parse<Item: DeserializeOwned>(
     fields: &HeaderMap,
     body: Body,
     too_many: StatusCode,
-) -> Result<(Vec<Item>, Held), Problem> {
+) -> Result<(Vec<Item>, Bytes), Problem> {
     if fields::media_type(fields).as_deref() != Some("application/json") {
         return Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "Invalid Content-Type. A batch is application/json.",
         ));
     }
-    let (text, held) = body::read(app, fields, body).await?;
+    let text = body::read(app, fields, body).await?;
     let items: Vec<Item> = serde_json::from_slice(&text)
         .map_err(|error| Problem::bad_request(format!("Failed to parse JSON body: {error}.")))?;
     if items.len() > ITEMS_MAX {
@@ -237,15 +255,15 @@ async fn parse<Item: DeserializeOwned>(
             format!("A batch has at most {ITEMS_MAX} items."),
         ));
     }
-    Ok((items, held))
+    Ok((items, text))
 }
 
 fn date(text: Option<&str>) -> Result<Option<Timestamp>, Problem> {
     text.map(conditions::parse_date).transpose()
 }
 
-fn json(value: &Json, held: Held) -> Response {
-    let mut response = Response::new(holding(Bytes::from(value.to_string()), held));
+fn json(text: Bytes) -> Response {
+    let mut response = Response::new(Body::from(text));
     let fields = response.headers_mut();
     fields.insert(
         header::CONTENT_TYPE,

@@ -11,9 +11,9 @@ use bytes::Bytes;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::body::{self, Held, holding};
+use super::body;
 use super::problem::Problem;
-use super::value::{current, purge, stored, written};
+use super::value::{current, stored, write_and_purge, written};
 use super::{App, conditions, fields};
 use crate::kv::{
     BucketName, Conditions, Entry, EntryData, Expiry, Key, Outcome, PatchFormat, RevisionList,
@@ -60,7 +60,7 @@ pub(super) async fn patch(
     let conditions = conditions::of_change(&parts.headers);
     let ttl_seconds = fields::ttl_seconds(&parts.headers)?;
     app.store.admit(&bucket).await?;
-    let (patch, _held) = body::read(app, &parts.headers, body).await?;
+    let patch = body::read(app, &parts.headers, body).await?;
     let _turn = timeout(
         app.settings.timeout,
         app.patch_locks.of(&bucket, &key).lock(),
@@ -68,7 +68,7 @@ pub(super) async fn patch(
     .await
     .map_err(|_| Problem::from(crate::store::StoreError::Busy))?;
     for _ in 0..ATTEMPTS_MAX {
-        let Some((entry, data, held)) = read_whole(app, &bucket, &key, &conditions).await? else {
+        let Some((entry, data)) = read_whole(app, &bucket, &key, &conditions).await? else {
             continue;
         };
         if judge_change(&conditions, &current(&entry.meta)) == Verdict::Failed {
@@ -81,6 +81,7 @@ pub(super) async fn patch(
             ));
         }
         let patched = Bytes::from(compute(app, format, data, patch.clone()).await?);
+        let patched = app.held.hold(patched.len()).await?.bind(patched);
         let policy = app.store.policy(&bucket);
         let write = Write {
             bucket: bucket.clone(),
@@ -102,15 +103,14 @@ pub(super) async fn patch(
                 ..WriteConditions::default()
             },
         };
-        if let Outcome::Updated(written) = app.store.write(write).await? {
-            purge(app, parts.uri.path(), &bucket, &key);
+        if let Outcome::Updated(written) = write_and_purge(app, write, parts.uri.path()).await? {
             let mut response = stored(written);
             if let Ok(media_type) = HeaderValue::try_from(entry.meta.content_type) {
                 response
                     .headers_mut()
                     .insert(header::CONTENT_TYPE, media_type);
             }
-            *response.body_mut() = holding(patched, held);
+            *response.body_mut() = Body::from(patched);
             return Ok(response);
         }
     }
@@ -140,7 +140,7 @@ async fn read_whole(
     bucket: &BucketName,
     key: &Key,
     conditions: &Conditions,
-) -> Result<Option<(Entry, Bytes, Held)>, Problem> {
+) -> Result<Option<(Entry, Bytes)>, Problem> {
     let Some(entry) = app.store.read(bucket, key).await? else {
         return Err(match conditions.if_match {
             Some(TagList::Any) => Problem::precondition_failed(None),
@@ -149,7 +149,7 @@ async fn read_whole(
     };
     if let EntryData::Here(data) = &entry.data {
         let data = data.clone();
-        return Ok(Some((entry, data, Held::default())));
+        return Ok(Some((entry, data)));
     }
     let bytes = entry.meta.data_bytes;
     let held = app.held.hold(bytes as usize).await?;
@@ -157,7 +157,7 @@ async fn read_whole(
         .store
         .read_part(bucket, key, entry.meta.revision, 0, bytes)
         .await?;
-    Ok(data.map(|data| (entry, data, held)))
+    Ok(data.map(|data| (entry, held.bind(data))))
 }
 
 async fn compute(

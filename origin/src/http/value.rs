@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::response::Response;
 use bytes::Bytes;
 
-use super::body::{self, Held, holding};
+use super::body;
 use super::caching::within_expiry;
 use super::problem::Problem;
 use super::{App, conditions, fields, multipart};
@@ -17,7 +17,7 @@ use crate::kv::{
     Timestamps, Value, Verdict, Write, WriteAction, Written, encode_segment, judge_read,
     select_ranges,
 };
-use crate::store::BucketPolicy;
+use crate::store::{BucketPolicy, StoreError};
 
 const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
@@ -103,45 +103,38 @@ async fn deliver(
                 first: 0,
                 last: length.saturating_sub(1),
             };
-            let Some((data, held)) = bytes_of(app, bucket, key, &meta, data, whole).await? else {
+            let Some(data) = bytes_of(app, bucket, key, &meta, data, whole).await? else {
                 return Ok(None);
             };
-            *response.body_mut() = holding(data, held);
+            *response.body_mut() = Body::from(data);
         }
         Selection::Parts(parts) => {
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
             match parts[..] {
                 [part] => {
-                    let Some((data, held)) = bytes_of(app, bucket, key, &meta, data, part).await?
-                    else {
+                    let Some(data) = bytes_of(app, bucket, key, &meta, data, part).await? else {
                         return Ok(None);
                     };
                     let range = format!("bytes {}-{}/{length}", part.first, part.last);
                     insert(response.headers_mut(), header::CONTENT_RANGE, range);
-                    *response.body_mut() = holding(data, held);
+                    *response.body_mut() = Body::from(data);
                 }
                 _ => {
                     let whole = ByteRange {
                         first: 0,
                         last: length.saturating_sub(1),
                     };
-                    let Some((data, mut held)) =
-                        bytes_of(app, bucket, key, &meta, data, whole).await?
-                    else {
+                    let Some(data) = bytes_of(app, bucket, key, &meta, data, whole).await? else {
                         return Ok(None);
                     };
                     let multipart = multipart::assemble(&meta.content_type, &data, &parts);
-                    if data.len() > multipart.body.len() {
-                        // Only the parts are held from here on.
-                        drop(data);
-                        held = app.held.hold(multipart.body.len()).await?;
-                    }
+                    let held = app.held.hold(multipart.body.len()).await?;
                     insert(
                         response.headers_mut(),
                         header::CONTENT_TYPE,
                         multipart.content_type,
                     );
-                    *response.body_mut() = holding(Bytes::from(multipart.body), held);
+                    *response.body_mut() = Body::from(held.bind(Bytes::from(multipart.body)));
                 }
             }
         }
@@ -157,20 +150,17 @@ async fn bytes_of(
     meta: &Meta,
     data: EntryData,
     part: ByteRange,
-) -> Result<Option<(Bytes, Held)>, Problem> {
+) -> Result<Option<Bytes>, Problem> {
     match data {
-        EntryData::Here(data) if data.is_empty() => Ok(Some((data, Held::default()))),
-        EntryData::Here(data) => Ok(Some((
-            data.slice(part.first as usize..=part.last as usize),
-            Held::default(),
-        ))),
+        EntryData::Here(data) if data.is_empty() => Ok(Some(data)),
+        EntryData::Here(data) => Ok(Some(data.slice(part.first as usize..=part.last as usize))),
         EntryData::Apart => {
             let held = app.held.hold(part.bytes() as usize).await?;
             let data = app
                 .store
                 .read_part(bucket, key, meta.revision, part.first, part.bytes())
                 .await?;
-            Ok(data.map(|data| (data, held)))
+            Ok(data.map(|data| held.bind(data)))
         }
     }
 }
@@ -281,7 +271,7 @@ pub(super) async fn put(
     app.store.admit(&bucket).await?;
     let policy = app.store.policy(&bucket);
     let expiry = fields::expiry(fields, policy.default_ttl_seconds)?;
-    let (data, _held) = body::read(app, fields, body).await?;
+    let data = body::read(app, fields, body).await?;
     let dated = match policy.timestamps {
         Timestamps::Client => conditions.if_unmodified_since,
         Timestamps::Server => None,
@@ -298,15 +288,11 @@ pub(super) async fn put(
             timestamps: policy.timestamps,
         },
         conditions: conditions.for_write(),
-        bucket: bucket.clone(),
-        key: key.clone(),
+        bucket,
+        key,
     };
-    match app.store.write(write).await? {
-        Outcome::Inserted(written) => Ok(stored(written)),
-        Outcome::Updated(written) => {
-            purge(app, parts.uri.path(), &bucket, &key);
-            Ok(stored(written))
-        }
+    match write_and_purge(app, write, parts.uri.path()).await? {
+        Outcome::Inserted(written) | Outcome::Updated(written) => Ok(stored(written)),
         Outcome::Rejected(current) => Err(Problem::precondition_failed(current)),
         Outcome::Deleted | Outcome::Missing => Err(Problem::internal()),
     }
@@ -318,19 +304,44 @@ pub(super) async fn delete(
     parts: &Parts,
 ) -> Result<Response, Problem> {
     let write = Write {
-        bucket: bucket.clone(),
-        key: key.clone(),
+        bucket,
+        key,
         action: WriteAction::Delete,
         conditions: conditions::of_change(&parts.headers).for_write(),
     };
-    match app.store.write(write).await? {
-        Outcome::Deleted => {
-            purge(app, parts.uri.path(), &bucket, &key);
-            Ok(Response::new(Body::empty()))
-        }
+    match write_and_purge(app, write, parts.uri.path()).await? {
+        Outcome::Deleted => Ok(Response::new(Body::empty())),
         Outcome::Missing => Err(Problem::no_such_key()),
         Outcome::Rejected(current) => Err(Problem::precondition_failed(current)),
         Outcome::Inserted(_) | Outcome::Updated(_) => Err(Problem::internal()),
+    }
+}
+
+/// Carries a write out and tells the caches when something may have changed under them. They
+/// are told also when the client has left meanwhile.
+pub(super) async fn write_and_purge(
+    app: &Arc<App>,
+    write: Write,
+    path: &str,
+) -> Result<Outcome, Problem> {
+    if app.purger.is_idle() {
+        return Ok(app.store.write(write).await?);
+    }
+    let (app, path) = (app.clone(), path.to_owned());
+    let writing = tokio::spawn(async move {
+        let (bucket, key) = (write.bucket.clone(), write.key.clone());
+        let outcome = app.store.write(write).await;
+        if matches!(
+            outcome,
+            Ok(Outcome::Updated(_) | Outcome::Deleted) | Err(StoreError::OutcomeUnknown)
+        ) {
+            purge(&app, &path, &bucket, &key);
+        }
+        outcome
+    });
+    match writing.await {
+        Ok(outcome) => Ok(outcome?),
+        Err(_) => Err(Problem::internal()),
     }
 }
 

@@ -111,20 +111,26 @@ pub(super) async fn run_group(
             }
             outcomes
         }
-        // The connection is gone: any of them may have been committed.
-        Err(error) if failure(&error) == Failure::Lost => writes
-            .iter()
-            .map(|_| Err(StoreError::OutcomeUnknown))
-            .collect(),
-        // Everything was rolled back. One write's fault must not be the others'.
-        Err(_) => {
-            let mut outcomes = Vec::with_capacity(writes.len());
-            for write in writes {
-                outcomes.push(run_alone(session, write).await);
+        Err(error) => match failure(&error) {
+            // The connection is gone: any of them may have been committed.
+            Failure::Lost => all(writes, || StoreError::OutcomeUnknown),
+            // Nothing was changed, and to try one by one would take as long again for each.
+            Failure::Unavailable => all(writes, || StoreError::Unavailable),
+            Failure::Refused if writes.len() == 1 => vec![Err(StoreError::Database(error))],
+            // Everything was rolled back. One write's fault must not be the others'.
+            Failure::Refused | Failure::Retry => {
+                let mut outcomes = Vec::with_capacity(writes.len());
+                for write in writes {
+                    outcomes.push(run_alone(session, write).await);
+                }
+                outcomes
             }
-            outcomes
-        }
+        },
     }
+}
+
+fn all(writes: &[Write], error: impl Fn() -> StoreError) -> Vec<Result<Outcome, StoreError>> {
+    writes.iter().map(|_| Err(error())).collect()
 }
 
 async fn run_alone(session: &Session, write: &Write) -> Result<Outcome, StoreError> {

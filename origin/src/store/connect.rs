@@ -40,7 +40,7 @@ const JUDGE: &str = include_str!("sql/judge.sql");
 pub struct Connector {
     config: Config,
     connect_timeout: Duration,
-    lock_timeout: Duration,
+    statement_timeout: Duration,
 }
 
 impl Connector {
@@ -55,7 +55,8 @@ impl Connector {
         Ok(Self {
             config,
             connect_timeout: settings.connect_timeout,
-            lock_timeout: timeout,
+            // A little less than a request waits, so that its answer is a sure one.
+            statement_timeout: timeout.mul_f64(0.9),
         })
     }
 
@@ -87,8 +88,8 @@ impl Connector {
             client.batch_execute(SESSION_SETTINGS).await?;
             client
                 .batch_execute(&format!(
-                    "SET lock_timeout = {}",
-                    self.lock_timeout.as_millis()
+                    "SET statement_timeout = {}",
+                    self.statement_timeout.as_millis()
                 ))
                 .await?;
             let (read, read_part, put, judge) = tokio::try_join!(

@@ -58,7 +58,7 @@ impl Lane {
             queue: queue.clone(),
             connector: connector.clone(),
             batch_max: settings.postgres.batch_max.max(1),
-            group_timeout: settings.timeout,
+            group_timeout: settings.timeout + super::ANSWER_GRACE,
             metrics: metrics.clone(),
         };
         tasks.spawn(worker.run());

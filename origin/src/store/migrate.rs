@@ -43,6 +43,7 @@ const LOCK: i64 = 0x006c_6163_7175_6572;
 pub async fn migrate(connector: &Connector) -> Result<(), StoreError> {
     let session = connector.connect_plain().await?;
     let client = &session.client;
+    check_server(client).await?;
     // The lock goes with the connection, however this ends.
     client
         .execute("SELECT pg_advisory_lock($1)", &[&LOCK])
@@ -81,6 +82,39 @@ pub async fn migrate(connector: &Connector) -> Result<(), StoreError> {
                 name: migration.name,
                 source,
             })?;
+    }
+    Ok(())
+}
+
+/// Oldest PostgreSQL whose plans and partitions do what the statements rely on.
+const VERSION_MIN: i32 = 130_000;
+
+/// Refuses a server that would fail later and in less clear words.
+async fn check_server(client: &Client) -> Result<(), StoreError> {
+    let row = client
+        .query_one(
+            "SELECT current_setting('server_version_num')::integer AS version,
+                current_setting('server_encoding') AS encoding, current_setting('fsync') AS fsync",
+            &[],
+        )
+        .await
+        .map_err(StoreError::Database)?;
+    let version: i32 = row.try_get("version").map_err(StoreError::Database)?;
+    let encoding: &str = row.try_get("encoding").map_err(StoreError::Database)?;
+    let fsync: &str = row.try_get("fsync").map_err(StoreError::Database)?;
+    if version < VERSION_MIN {
+        let (is, wanted) = (version / 10_000, VERSION_MIN / 10_000);
+        return Err(StoreError::Setting(format!(
+            "this is postgresql {is}, and it has to be {wanted} or later"
+        )));
+    }
+    if encoding != "UTF8" {
+        return Err(StoreError::Setting(format!(
+            "the database's encoding is {encoding}, and it has to be UTF8"
+        )));
+    }
+    if fsync != "on" {
+        tracing::warn!("fsync is off: acknowledged writes may be lost when the machine fails");
     }
     Ok(())
 }

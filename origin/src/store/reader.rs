@@ -51,7 +51,7 @@ impl Readers {
                 queue: queue.clone(),
                 connector: connector.clone(),
                 batch_max: settings.postgres.batch_max.max(1),
-                statement_timeout: settings.timeout,
+                statement_timeout: settings.timeout + super::ANSWER_GRACE,
                 metrics: metrics.clone(),
             };
             tasks.spawn(reader.run());

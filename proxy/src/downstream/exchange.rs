@@ -167,6 +167,14 @@ impl Exchange {
         each!(&mut self.protocol, inner => inner.read_body().await)
     }
 
+    /// Whether the body may be as long as the client says it is: to be asked before a backend is.
+    ///
+    /// # Errors
+    /// [`ClientError::BodyTooLarge`], which [`Exchange::read_body`] gives as well.
+    pub fn refuse_declared_length(&self) -> Result<(), ClientError> {
+        each!(&self.protocol, inner => inner.refuse_declared_length())
+    }
+
     /// The request's trailers, once [`Exchange::read_body`] has come to the end.
     pub fn take_trailers(&mut self) -> Option<Fields> {
         each!(&mut self.protocol, inner => inner.take_trailers())

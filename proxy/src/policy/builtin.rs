@@ -97,6 +97,17 @@ impl Builtin {
         self.settings.store_rules.client_directives == ClientDirectives::Honour
     }
 
+    /// Whether a stored answer settles If-Match or If-Unmodified-Since. It does while it is fresh and they
+    /// hold for it, or when the origin chose it by the very same If-Match. Else the origin decides.
+    fn may_say_that_it_matches(&self, request: &Request, object: &Object, now: Timestamp) -> bool {
+        let fields = &request.head.fields;
+        if fields.contains("X-If-Match") || !object.is_fresh(now) {
+            return false;
+        }
+        (fields.contains("If-Match") && object.was_chosen_by("if-match", fields))
+            || conditional::evaluate(&request.head, &object.head) != Precondition::Undecided
+    }
+
     /// Whether the stored answer may stand in for the backend's failure (RFC 5861 §4).
     fn may_serve_on_error(&self, fetch: &Fetch, now: Timestamp) -> bool {
         let Some(stale) = &fetch.stale else {
@@ -153,8 +164,7 @@ impl Policy for Builtin {
     }
 
     fn hit(&self, request: &mut Request, object: &Object, now: Timestamp) -> Hit {
-        // If-Match and If-Unmodified-Since are answered here when they hold; else the origin decides.
-        if conditional::evaluate(&request.head, &object.head) == Precondition::Undecided {
+        if asks_for_a_match(&request.head) && !self.may_say_that_it_matches(request, object, now) {
             return Hit::Pass;
         }
         let directives = self.honors_client().then_some(&request.directives);
@@ -176,8 +186,8 @@ impl Policy for Builtin {
         if self.honors_client() && request.directives.only_if_cached {
             return Miss::Synth(Synth::new(504));
         }
-        // A HEAD does not bring a body to store, and what its conditions refer to is not here.
-        if request.head.method == Method::Head || asks_for_a_match(&request.head) {
+        // A HEAD does not bring a body to store, and what X-If-Match asks is in no key.
+        if request.head.method == Method::Head || request.head.fields.contains("X-If-Match") {
             return Miss::Pass;
         }
         Miss::Fetch
@@ -363,7 +373,9 @@ fn is_server_failure(status: u16) -> bool {
 
 /// Whether only the origin can say that its state is the one the client knows.
 fn asks_for_a_match(head: &RequestHead) -> bool {
-    head.fields.contains("If-Match") || head.fields.contains("If-Unmodified-Since")
+    ["If-Match", "If-Unmodified-Since", "X-If-Match"]
+        .iter()
+        .any(|name| head.fields.contains(name))
 }
 
 /// RFC 9211: what this cache did with a request.

@@ -30,8 +30,6 @@ enum Part {
     Whole,
     One(Range<u64>),
     Several(Multipart),
-    /// Bytes of our own in place of the object's.
-    Own(Bytes),
 }
 
 impl Machine<'_> {
@@ -67,7 +65,6 @@ impl Machine<'_> {
             Part::Whole => length.map_or(SendBody::Unknown, SendBody::Length),
             Part::One(range) => SendBody::Length(range.end - range.start),
             Part::Several(multipart) => SendBody::Length(multipart.content_len()),
-            Part::Own(bytes) => SendBody::Length(bytes.len() as u64),
         };
         self.exchange.send_head(&head, body).await?;
         if self.request.head.method == Method::Head {
@@ -76,10 +73,6 @@ impl Machine<'_> {
         }
         match part {
             Part::Nothing => self.exchange.finish(None).await?,
-            Part::Own(bytes) => {
-                self.exchange.send_body(bytes).await?;
-                self.exchange.finish(None).await?;
-            }
             Part::Whole => self.send(reader, 0..u64::MAX).await?,
             Part::One(range) => self.send(reader, range).await?,
             Part::Several(multipart) => self.send_parts(&object, &multipart).await?,
@@ -99,11 +92,8 @@ impl Machine<'_> {
                 head.fields = conditional::not_modified_head(head);
                 return Part::Nothing;
             }
-            Precondition::Undecided => {
-                *head = ResponseHead::new(412).with("Content-Type", "text/plain");
-                return Part::Own(Bytes::from_static(b"Precondition failed\n"));
-            }
-            Precondition::Proceed => {}
+            // The policy or the origin has settled If-Match and If-Unmodified-Since.
+            Precondition::Proceed | Precondition::Undecided => {}
         }
         let ranges =
             range::requested_range(request, head, length, self.front.settings().ranges_max);

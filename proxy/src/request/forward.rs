@@ -3,15 +3,15 @@
 use crate::downstream::ConnectionInfo;
 use crate::http::{Fields, RequestHead};
 
-/// Fields that make an answer fit one client's copy or one client's wish. A shared fetch goes without:
-/// the cache answers them itself, from what it stores.
-pub(super) const CONDITIONS: [&str; 6] = [
-    "If-Match",
+/// Fields that make an answer fit one client's copy or one client's wish. A shared fetch goes without: the
+/// cache answers them itself, from what it stores. If-Match and If-Unmodified-Since are not among them: only the
+/// origin can say that they hold, and its answer, if it is a good one, is as good for others.
+const CLIENT_OWN: [&str; 5] = [
     "If-None-Match",
     "If-Modified-Since",
-    "If-Unmodified-Since",
     "If-Range",
     "Range",
+    "X-If-Match",
 ];
 
 /// Fields by which a client could make a backend answer for another host, path or method than the one the
@@ -31,7 +31,7 @@ const REWRITES: [&str; 9] = [
 /// Takes out what must not reach a backend in a fetch whose answer others may get.
 pub(super) fn make_shareable(fields: &mut Fields) {
     fields.retain(|field| {
-        !CONDITIONS
+        !CLIENT_OWN
             .iter()
             .chain(&REWRITES)
             .any(|name| name.eq_ignore_ascii_case(field.name))

@@ -39,16 +39,19 @@ impl Upload {
     /// [`ClientError::Gone`], or what reading from the client gave. The machine ends with it, and the channel
     /// closes without an end, so that no backend takes the part for the whole.
     pub(super) async fn step(&mut self, exchange: &mut Exchange) -> Result<(), ClientError> {
+        // While the client waits for 100 (Continue), the backend has to say that it wants the body.
         let sender = match self {
-            Upload::Moving(sender) => sender,
+            Upload::Moving(sender) if !exchange.expects_continue() => sender,
             Upload::HalfClosed => return std::future::pending().await,
-            Upload::Over => match exchange.closed().await {
-                Departure::Gone => return Err(ClientError::Gone(None)),
-                Departure::HalfClosed => {
-                    *self = Upload::HalfClosed;
-                    return Ok(());
-                }
-            },
+            Upload::Moving(_) | Upload::Over => {
+                return match exchange.closed().await {
+                    Departure::Gone => Err(ClientError::Gone(None)),
+                    Departure::HalfClosed => {
+                        *self = Upload::HalfClosed;
+                        Ok(())
+                    }
+                };
+            }
         };
         if move_piece(sender, exchange).await? == Moved::Last {
             *self = Upload::Over;

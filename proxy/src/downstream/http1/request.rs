@@ -130,7 +130,7 @@ impl Http1 {
         self.request.expectation = Expectation::Nothing;
     }
 
-    fn refuse_declared_length(&self) -> Result<(), ClientError> {
+    pub(in super::super) fn refuse_declared_length(&self) -> Result<(), ClientError> {
         match (self.request.framing, self.settings.request_body_bytes_max) {
             (BodyFraming::Length(length), Some(max)) if length > max => {
                 Err(ClientError::BodyTooLarge(max))

@@ -141,13 +141,18 @@ impl Http2 {
         poll_fn(|cx| self.poll_body(cx)).await
     }
 
+    pub(in super::super) fn refuse_declared_length(&self) -> Result<(), ClientError> {
+        match (self.body_length, self.settings.request_body_bytes_max) {
+            (BodyLength::Known(length), Some(max)) if length > max => {
+                Err(ClientError::BodyTooLarge(max))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn poll_body(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<Option<Bytes>, ClientError>> {
         let max = self.settings.request_body_bytes_max;
-        if let (BodyLength::Known(length), Some(max)) = (self.body_length, max)
-            && length > max
-        {
-            return Poll::Ready(Err(ClientError::BodyTooLarge(max)));
-        }
+        self.refuse_declared_length()?;
         loop {
             let polled = match self.body_state {
                 BodyState::End => return Poll::Ready(Ok(None)),
