@@ -172,7 +172,7 @@ async fn a_running_server_learns_what_a_bucket_was_created_with() {
             let reply = server.get("/kv/b/k").await.expect(200);
             let lifetime = reply.field("CDN-Cache-Control").unwrap();
             assert!(
-                ["max-age=76", "max-age=77"].contains(&lifetime),
+                ["max-age=76, must-revalidate", "max-age=77, must-revalidate"].contains(&lifetime),
                 "{lifetime}"
             );
             return;
