@@ -24,6 +24,7 @@ run: deps build ## Run PostgreSQL, the origin and the front door until Ctrl-C; d
 test: deps ## Run all tests, with a real PostgreSQL
 	@$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install cargo-nextest --locked
 	$(CARGO) test $(LOCKED) --workspace --doc --quiet
+	$(CARGO) build $(LOCKED) --workspace --bins
 	$(CARGO) nextest run $(LOCKED) --workspace
 
 lint: ## Check format, clippy, documentation, licences and sources

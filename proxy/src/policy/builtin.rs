@@ -262,14 +262,19 @@ impl Policy for Builtin {
         head.fields.set("Cache-Control", "no-store");
         match synth.status {
             200 if request.method == Method::Options => head.fields.set("Allow", METHODS),
-            405 => head
-                .fields
-                .set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+            405 => head.fields.set("Allow", METHODS),
             503 => head.fields.set("Retry-After", RETRY_AFTER_SECONDS),
             _ => {}
         }
         if request.method != Method::Head {
-            body.extend_from_slice(format!("{} {reason}\nXID: {xid}\n", synth.status).as_bytes());
+            body.extend_from_slice(
+                format!(
+                    "{reason}
+XID: {xid}
+"
+                )
+                .as_bytes(),
+            );
         }
     }
 
