@@ -141,6 +141,7 @@ async fn at_rest(front: &Front) -> Memory {
 fn assert_within_store(front: &Front, before: Memory) {
     let after = Memory::of(front.process.pid()).unwrap();
     let growth = after.peak_bytes.saturating_sub(before.resident_bytes);
+    eprintln!("{} MiB for a store of {STORE_SIZE}", growth >> 20);
     assert!(
         growth <= STORE_BYTES + OVERHEAD_BYTES_MAX,
         "{} MiB for a store of {STORE_SIZE}",
