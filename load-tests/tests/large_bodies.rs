@@ -19,8 +19,6 @@ const GROWTH_BYTES_MAX: u64 = 100 << 20;
 /// Of the tests that fill it.
 const STORE_SIZE: &str = "64MiB";
 const STORE_BYTES: u64 = 64 << 20;
-/// For connections, bodies on their way in and out, and what the allocator keeps.
-const OVERHEAD_BYTES_MAX: u64 = 64 << 20;
 const PIECE_BYTES: usize = 256 << 10;
 
 /// Sends `/chunked/SIZE` in chunks and `/length/SIZE` with its length; takes uploads of the pattern to `/upload`.
@@ -143,7 +141,7 @@ fn assert_within_store(front: &Front, before: Memory) {
     let growth = after.peak_bytes.saturating_sub(before.resident_bytes);
     eprintln!("{} MiB for a store of {STORE_SIZE}", growth >> 20);
     assert!(
-        growth <= STORE_BYTES + OVERHEAD_BYTES_MAX,
+        growth <= STORE_BYTES + GROWTH_BYTES_MAX,
         "{} MiB for a store of {STORE_SIZE}",
         growth >> 20
     );
