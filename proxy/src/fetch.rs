@@ -233,6 +233,14 @@ impl FetchTask {
                 because: NotStored::TooLarge,
             };
         }
+        if let Storage::Store(_) = storage
+            && matches!(length, BodyLength::Known(bytes) if !settings.transit.has_room_for(bytes))
+        {
+            // Too much is filling already. That passes, so no mark is left.
+            storage = Storage::Private {
+                because: Some(NotStored::TooLarge),
+            };
+        }
         if let (Storage::Stale, Some(stale)) = (&storage, self.fetch.stale.take()) {
             let mut delivery = Delivery::new(Source::StaleOnError);
             delivery.fetch_status = Some(head.status);
@@ -538,5 +546,7 @@ fn hit_for_miss(object: &Object, mark: Duration, now: Timestamp) -> Object {
         object.xid,
     );
     stand_in.variant.clone_from(&object.variant);
+    // Without it the mark would count as banned as soon as there is a ban.
+    stand_in.set_ban_mark(object.ban_mark());
     stand_in
 }

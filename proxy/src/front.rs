@@ -183,6 +183,8 @@ impl Front {
     /// Ends the freshness of every object with one of these surrogate keys. Gives their number.
     pub fn expire_tags(&self, tags: &[Box<str>], now: Timestamp) -> usize {
         self.metrics.count(Counter::InvalidationsSurrogateKey);
+        // What is being fetched has its tags yet to come, and may be older than the purge.
+        self.store.fence_all();
         let mut expired = 0;
         self.store.for_each(|_, object| {
             if object.tags.iter().any(|own| tags.contains(own)) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use config::{Config, LogFormat};
 use proxy::cli::{self, Command, Overrides};
-use proxy::listener::handover::{self, HandoverError, Inherited};
+use proxy::listener::handover::{self, Giver, HandoverError, Inherited};
 use proxy::server::{Control, Server};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -59,9 +59,9 @@ fn serve(
         let upgrade_socket = upgrade_socket(&config);
         let pid_file = config.server.pid_file.clone();
         let mut signals = Signals::new()?;
-        let inherited = match upgrade {
+        let (inherited, giver) = match upgrade {
             true => take_over(&upgrade_socket).await?,
-            false => Inherited::default(),
+            false => (Inherited::default(), None),
         };
         let server = Server::bind(config, inherited).await?;
         for address in server.addresses() {
@@ -75,6 +75,10 @@ fn serve(
             server.control(),
             server.sockets().context("cannot keep the listeners")?,
         );
+        // From here on nothing can fail any more: the process before may end.
+        if let Some(giver) = giver {
+            giver.ready();
+        }
         server
             .run(
                 signals.until_stopped(&control, config_path.as_deref(), &overrides, move || {
@@ -105,12 +109,13 @@ fn upgrade_socket(config: &Config) -> PathBuf {
 }
 
 /// Waits for the running process to hand its listeners over, which it does on SIGQUIT.
-async fn take_over(socket: &Path) -> anyhow::Result<Inherited> {
+async fn take_over(socket: &Path) -> anyhow::Result<(Inherited, Option<Giver>)> {
     tracing::info!(socket = %socket.display(), "waiting for listeners");
     let socket = socket.to_owned();
     let taken =
         tokio::task::spawn_blocking(move || handover::take(&socket, HANDOVER_PATIENCE)).await;
-    Ok(taken.context("taking listeners over has panicked")??)
+    let (inherited, giver) = taken.context("taking listeners over has panicked")??;
+    Ok((inherited, Some(giver)))
 }
 
 /// The signals of an operator.

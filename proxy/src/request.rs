@@ -85,14 +85,17 @@ struct Machine<'a> {
 /// Answers one request.
 pub async fn serve(front: &Arc<Front>, exchange: Exchange) -> Served {
     let now = Timestamp::now();
-    let head = exchange.head().clone();
+    let mut head = exchange.head().clone();
+    // What the backend is not going to see must not choose among stored answers, and what we add for it must.
+    hop_by_hop::strip_listed(&mut head.fields);
+    forward::add_forwarded(&mut head, exchange.info());
     let request = Request {
         directives: RequestDirectives::of(&head.fields),
         connection: Arc::clone(exchange.info()),
         xid: front.xid(),
         received: now,
         has_body: !matches!(exchange.body_length(), BodyLength::None),
-        upgrade: exchange.upgrade().map(Box::from),
+        upgrade: upgrade(&exchange),
         restarts: 0,
         head,
     };
@@ -105,6 +108,15 @@ pub async fn serve(front: &Arc<Front>, exchange: Exchange) -> Served {
         exchange,
     };
     machine.run().await
+}
+
+/// What the client may switch to. Not behind a body: its end would be lost in the new protocol, and RFC 9110
+/// §7.8 leaves it to us whether to switch at all.
+fn upgrade(exchange: &Exchange) -> Option<Box<str>> {
+    match exchange.body_length() {
+        BodyLength::None | BodyLength::Known(0) => forward::upgrades(exchange.upgrade()?),
+        BodyLength::Known(_) | BodyLength::Unknown => None,
+    }
 }
 
 impl Machine<'_> {
@@ -485,7 +497,6 @@ impl Machine<'_> {
     fn private_fetch(&self) -> Fetch {
         let mut head = self.request.head.clone();
         hop_by_hop::strip(&mut head.fields);
-        forward::add_forwarded(&mut head, &self.request.connection);
         Fetch {
             head,
             request: Arc::new(self.request.head.clone()),

@@ -56,7 +56,9 @@ pub struct Store {
     hasher: foldhash::fast::RandomState,
     settings: StoreSettings,
     metrics: Arc<Metrics>,
-    /// Objects in the store, marks included.
+    /// Objects in the store, marks included. Raised before an entry goes into moka and lowered when moka says
+    /// that it left, for whatever reason: every entry is counted once in and once out, however insertions,
+    /// removals and evictions of its key overlap.
     objects: Arc<AtomicU64>,
 }
 
@@ -71,11 +73,13 @@ struct Shard {
 /// What coalesces: the URL, and the values of the varying fields as far as earlier answers named them.
 type FlightKey = (Key, Option<crate::rules::vary::VaryKey>);
 
-/// One URL's objects.
+/// One URL's objects. A change makes a new entry, so that what moka weighs, replaces and evicts is always what
+/// it was given.
 #[derive(Debug)]
 struct Entry {
-    variants: arc_swap::ArcSwap<Variants>,
-    weight: AtomicU64,
+    variants: Variants,
+    /// [`Variants::weight`] when the entry was made.
+    weight: u64,
 }
 
 /// The fence's position when a fetch began.
@@ -107,15 +111,14 @@ impl Store {
         let index = moka::sync::Cache::builder()
             .max_capacity(settings.memory_bytes / WEIGHT_UNIT)
             .weigher(|key: &Key, entry: &Arc<Entry>| {
-                let bytes =
-                    key.len() as u64 + ENTRY_OVERHEAD + entry.weight.load(Ordering::Relaxed);
+                let bytes = key.len() as u64 + ENTRY_OVERHEAD + entry.weight;
                 u32::try_from(bytes.div_ceil(WEIGHT_UNIT)).unwrap_or(u32::MAX)
             })
             .eviction_listener(move |_, entry: Arc<Entry>, cause| {
+                let objects = entry.variants.len() as u64;
+                left.fetch_sub(objects, Ordering::Relaxed);
                 if cause == moka::notification::RemovalCause::Size {
-                    let evicted = entry.variants.load().len() as u64;
-                    left.fetch_sub(evicted, Ordering::Relaxed);
-                    counted.add(Counter::ObjectsEvicted, evicted);
+                    counted.add(Counter::ObjectsEvicted, objects);
                 }
             })
             .build_with_hasher(hasher.clone());
@@ -133,12 +136,7 @@ impl Store {
     /// The object that answers a request with these fields: the newest of those whose varying fields agree
     /// (RFC 9111 §4.1). It may be stale, or a mark.
     pub fn get(&self, key: &[u8], request: &Fields) -> Option<Arc<Object>> {
-        self.index
-            .get(key)?
-            .variants
-            .load()
-            .select(request)
-            .cloned()
+        self.index.get(key)?.variants.select(request).cloned()
     }
 
     /// The values of the fields that stored answers vary on, for coalescing what will be the same object.
@@ -147,11 +145,7 @@ impl Store {
         key: &[u8],
         request: &Fields,
     ) -> Option<crate::rules::vary::VaryKey> {
-        self.index
-            .get(key)?
-            .variants
-            .load()
-            .expected_variant(request)
+        self.index.get(key)?.variants.expected_variant(request)
     }
 
     /// Joins the fetch under way for this key and variant, or begins one. `seen` is what the caller's
@@ -194,18 +188,11 @@ impl Store {
             self.metrics.count(Counter::NotStoredFenced);
             return Stored::Fenced;
         }
-        let entry = self.index.get(key);
-        let before = entry.as_ref().map(|entry| entry.variants.load_full());
-        let change = before.as_deref().cloned().unwrap_or_default();
+        let before = self.index.get(key);
+        let change = before.map_or_else(Variants::default, |entry| entry.variants.clone());
         let (after, dead) = change.with(object, self.settings.variants_max, now);
-        let entry = entry.unwrap_or_else(|| Arc::new(Entry::default()));
         self.metrics.add(Counter::ObjectsExpired, dead as u64);
-        self.put(
-            key,
-            &entry,
-            before.map_or(0, |variants| variants.len()),
-            after,
-        );
+        self.put(key, after);
         drop(shard);
         Stored::Yes
     }
@@ -213,11 +200,10 @@ impl Store {
     /// Weighs an entry anew after one of its objects has grown to its full size.
     pub fn reweigh(&self, key: &Key, object: &Arc<Object>) {
         let _shard = self.shard(key);
-        if let Some(entry) = self.index.get(key) {
-            let variants = entry.variants.load_full();
-            if variants.contains(object) {
-                self.put(key, &entry, variants.len(), (*variants).clone());
-            }
+        if let Some(entry) = self.index.get(key)
+            && entry.variants.contains(object)
+        {
+            self.put(key, entry.variants.clone());
         }
     }
 
@@ -228,17 +214,14 @@ impl Store {
         let Some(entry) = self.index.get(key) else {
             return false;
         };
-        let variants = entry.variants.load_full();
-        if !variants.contains(object) {
+        if !entry.variants.contains(object) {
             return false;
         }
-        let after = variants.without(object);
+        let after = entry.variants.without(object);
         if after.is_empty() {
             self.index.invalidate(key);
-            self.objects
-                .fetch_sub(variants.len() as u64, Ordering::Relaxed);
         } else {
-            self.put(&Key::from(key), &entry, variants.len(), after);
+            self.put(&Key::from(key), after);
         }
         true
     }
@@ -253,14 +236,10 @@ impl Store {
         let Some(entry) = self.index.get(key) else {
             return 0;
         };
-        let variants = entry.variants.load();
-        let found = variants.len();
+        let found = entry.variants.len();
         match removal {
-            Removal::Hard => {
-                self.index.invalidate(key);
-                self.objects.fetch_sub(found as u64, Ordering::Relaxed);
-            }
-            Removal::Soft(now) => variants.iter().for_each(|object| object.expire(now)),
+            Removal::Hard => self.index.invalidate(key),
+            Removal::Soft(now) => entry.variants.iter().for_each(|object| object.expire(now)),
         }
         self.metrics.add(Counter::ObjectsPurged, found as u64);
         found
@@ -269,24 +248,25 @@ impl Store {
     /// Calls `visit` for every stored object. Sees objects that stay for the whole call; others maybe.
     pub fn for_each(&self, mut visit: impl FnMut(&Key, &Arc<Object>)) {
         for (key, entry) in &self.index {
-            entry
-                .variants
-                .load()
-                .iter()
-                .for_each(|object| visit(&key, object));
+            entry.variants.iter().for_each(|object| visit(&key, object));
         }
     }
 
-    /// Drops everything, for tests and for a full purge.
-    pub fn clear(&self) {
+    /// Fences every fetch under way, for an invalidation that names no keys. When this returns, no later request
+    /// joins a fetch that began earlier, and nothing such a fetch brings is stored.
+    pub fn fence_all(&self) {
         for shard in &self.shards {
             let mut shard = shard.lock();
             shard.fence += 1;
             shard.flights.clear();
         }
+    }
+
+    /// Drops everything, for tests and for a full purge.
+    pub fn clear(&self) {
+        self.fence_all();
         self.index.invalidate_all();
         self.index.run_pending_tasks();
-        self.objects.store(0, Ordering::Relaxed);
     }
 
     /// Bytes held by objects, as moka counts them.
@@ -317,28 +297,18 @@ impl Store {
         self.index.run_pending_tasks();
     }
 
-    fn put(&self, key: &Key, entry: &Arc<Entry>, before: usize, after: Variants) {
-        let now = after.len() as u64;
-        self.objects.fetch_add(now, Ordering::Relaxed);
-        self.objects.fetch_sub(before as u64, Ordering::Relaxed);
-        entry.weight.store(after.weight(), Ordering::Relaxed);
-        entry.variants.store(Arc::new(after));
-        self.index.insert(Arc::clone(key), Arc::clone(entry));
+    fn put(&self, key: &Key, variants: Variants) {
+        self.objects
+            .fetch_add(variants.len() as u64, Ordering::Relaxed);
+        let weight = variants.weight();
+        let entry = Arc::new(Entry { variants, weight });
+        self.index.insert(Arc::clone(key), entry);
     }
 
     fn shard(&self, key: &[u8]) -> MutexGuard<'_, Shard> {
         use std::hash::BuildHasher;
         let hash = self.hasher.hash_one(key);
         self.shards[hash as usize % SHARDS].lock()
-    }
-}
-
-impl Default for Entry {
-    fn default() -> Entry {
-        Entry {
-            variants: arc_swap::ArcSwap::from_pointee(Variants::default()),
-            weight: AtomicU64::new(0),
-        }
     }
 }
 

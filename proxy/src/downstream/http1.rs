@@ -173,14 +173,14 @@ impl Http1 {
                     }
                 }
             }
-            if self.wire.input_closed {
-                return Next::End;
-            }
             // Replies kept back for this request, had it been complete. Else the timer is left alone: it measures
             // the head.
             if self.wire.output.queued() > 0
                 && self.wire.flush(self.settings.write_timeout).await.is_err()
             {
+                return Next::End;
+            }
+            if self.wire.input_closed {
                 return Next::End;
             }
             if let Err(end) = self.read_more().await {

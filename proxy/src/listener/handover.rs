@@ -1,11 +1,14 @@
 //! Handing listeners to the next process, so that an upgrade refuses no connection.
 //!
+//! The old process goes on serving until the new one says that it can: whatever the new one finds wrong, its
+//! settings, a certificate, a port, leaves everything as it was.
+//!
 //! The form is pingora's: the new process waits on a Unix socket, the old one connects and sends the names of
 //! its listeners with their descriptors (`SCM_RIGHTS`). pingora's own receiving end makes sockets of bare
 //! numbers, which cannot be done without `unsafe`; rustix gives owned descriptors.
 
 use std::collections::HashMap;
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
@@ -22,6 +25,10 @@ use rustix::net::{
 const LISTENERS_MAX: usize = 64;
 /// Most bytes of their names together.
 const NAMES_BYTES_MAX: usize = 16 * 1024;
+/// How long the old process waits for the new one to be ready.
+const READY_PATIENCE: Duration = Duration::from_secs(20);
+/// What the new process sends once it is.
+const READY: u8 = b'R';
 /// How often the old process is looked for.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -42,6 +49,21 @@ pub enum HandoverError {
     Malformed { path: PathBuf },
     #[error("more than {LISTENERS_MAX} listeners cannot be handed over")]
     TooMany,
+    #[error("the process that took the listeners did not get ready to serve")]
+    NotReady(#[source] io::Error),
+}
+
+/// The process before, which serves until it is told that we can.
+#[derive(Debug)]
+#[must_use = "dropped, it tells the process before to go on"]
+pub struct Giver(UnixStream);
+
+impl Giver {
+    /// Tells the process before to end.
+    pub fn ready(mut self) {
+        // One that is gone has nothing to learn.
+        let _ = self.0.write_all(&[READY]);
+    }
 }
 
 /// Sockets of the process before, by the address they listen on.
@@ -55,11 +77,12 @@ impl Inherited {
     }
 }
 
-/// Waits until the old process hands its listeners over, at most `patience`. Blocks.
+/// Waits until the old process hands its listeners over, at most `patience`. Blocks. The old process goes on
+/// until [`Giver::ready`].
 ///
 /// # Errors
 /// [`HandoverError`]; the old process then goes on as if nothing had been.
-pub fn take(path: &Path, patience: Duration) -> Result<Inherited, HandoverError> {
+pub fn take(path: &Path, patience: Duration) -> Result<(Inherited, Giver), HandoverError> {
     let refuse = |source| HandoverError::Socket {
         path: path.to_owned(),
         source,
@@ -75,7 +98,9 @@ pub fn take(path: &Path, patience: Duration) -> Result<Inherited, HandoverError>
     let deadline = Instant::now() + patience;
     let taken = loop {
         match listener.accept() {
-            Ok((stream, _)) => break receive(&stream, path),
+            Ok((stream, _)) => {
+                break receive(&stream, path).map(|inherited| (inherited, Giver(stream)));
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 if Instant::now() >= deadline {
                     break Err(HandoverError::NobodyCame {
@@ -135,10 +160,10 @@ fn receive(stream: &UnixStream, path: &Path) -> Result<Inherited, HandoverError>
     ))
 }
 
-/// Hands listeners to the process that waits at `path`. Blocks for a moment.
+/// Hands listeners to the process that waits at `path`, and waits until it is ready to serve. Blocks.
 ///
 /// # Errors
-/// [`HandoverError`] when nobody waits there, or not ours.
+/// [`HandoverError`] when nobody waits there, or not ours, or when it fails before it can serve.
 pub fn give<'a>(
     path: &Path,
     listeners: impl Iterator<Item = (&'a str, &'a OwnedFd)>,
@@ -154,7 +179,7 @@ pub fn give<'a>(
         return Err(HandoverError::TooMany);
     }
     let names = names.join(" ");
-    let stream = UnixStream::connect(path).map_err(refuse)?;
+    let mut stream = UnixStream::connect(path).map_err(refuse)?;
     stream
         .set_write_timeout(Some(Duration::from_secs(5)))
         .map_err(refuse)?;
@@ -168,9 +193,17 @@ pub fn give<'a>(
         SendFlags::empty(),
     )
     .map_err(|error| refuse(error.into()))?;
-    match sent == names.len() {
-        true => Ok(()),
-        false => Err(refuse(io::ErrorKind::WriteZero.into())),
+    if sent != names.len() {
+        return Err(refuse(io::ErrorKind::WriteZero.into()));
+    }
+    let mut answer = [0];
+    stream
+        .set_read_timeout(Some(READY_PATIENCE))
+        .and_then(|()| stream.read_exact(&mut answer))
+        .map_err(HandoverError::NotReady)?;
+    match answer {
+        [READY] => Ok(()),
+        _ => Err(HandoverError::NotReady(io::ErrorKind::InvalidData.into())),
     }
 }
 
@@ -199,7 +232,9 @@ mod tests {
                 panic!("nobody took it");
             })
         };
-        let mut taken = take(&path, Duration::from_secs(5)).expect("handed over");
+        let (mut taken, old) = take(&path, Duration::from_secs(5)).expect("handed over");
+        assert!(!giver.is_finished(), "it waits until we are ready");
+        old.ready();
         giver.join().expect("given");
         assert!(taken.take("127.0.0.1:1").is_none());
         let listener = TcpListener::from(taken.take(&address).expect("listed"));
@@ -211,6 +246,29 @@ mod tests {
         let mut heard = String::new();
         client.read_to_string(&mut heard).expect("open");
         assert_eq!(heard, "hello");
+    }
+
+    #[test]
+    fn old_process_goes_on_when_the_new_one_fails() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("upgrade.sock");
+        let taker = {
+            let path = path.clone();
+            std::thread::spawn(move || take(&path, Duration::from_secs(5)).map(drop))
+        };
+        let socket = OwnedFd::from(TcpListener::bind("127.0.0.1:0").expect("a free port"));
+        let given = loop {
+            match give(&path, [("a", &socket)].into_iter()) {
+                // It does not wait there yet.
+                Err(HandoverError::Socket { .. }) => std::thread::sleep(POLL),
+                given => break given,
+            }
+        };
+        taker.join().expect("no panic").expect("handed over");
+        assert!(
+            matches!(given, Err(HandoverError::NotReady(_))),
+            "{given:?}"
+        );
     }
 
     #[test]

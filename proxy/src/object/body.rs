@@ -2,7 +2,7 @@
 //!
 //! Two ways to grow ([`Growth`]): a body that is kept holds every piece; a body in transit forgets what
 //! all its readers have taken and makes the writer wait while too much is untaken. A kept body that
-//! passes the size limit turns into one in transit. When the last reader of a body in transit leaves,
+//! passes the size limit, or finds no room beside the others that fill, turns into one in transit. When the last reader of a body in transit leaves,
 //! nobody can read it any more and the writer is told.
 //!
 //! Lock order: none; the one mutex is never held over an await.
@@ -21,12 +21,16 @@ use crate::http::Fields;
 /// Bodies up to this size end as one piece, so that a hit is one copy and one write.
 const ONE_PIECE_BYTES: u64 = 64 * 1024;
 
-/// What all bodies in transit share.
+/// What all bodies that grow share: a body is weighed by the store only once it is whole, so what they hold
+/// until then is counted here.
 #[derive(Clone, Debug)]
 pub struct Transit {
-    /// Most unread bytes that one body holds.
+    /// Most unread bytes that one body in transit holds.
     pub window: u64,
     held: Arc<AtomicU64>,
+    /// Bytes of unfinished bodies that are kept, overhead included.
+    kept: Arc<AtomicU64>,
+    kept_max: u64,
 }
 
 impl Transit {
@@ -34,15 +38,49 @@ impl Transit {
         Transit {
             window,
             held: Arc::default(),
+            kept: Arc::default(),
+            kept_max: u64::MAX,
         }
     }
 
     /// The same account with another window.
+    #[must_use]
     pub fn with_window(&self, window: u64) -> Transit {
         Transit {
             window,
-            held: Arc::clone(&self.held),
+            ..self.clone()
         }
+    }
+
+    /// The same account with a bound on what unfinished bodies that are kept hold together. A body that
+    /// would pass it goes on in transit.
+    #[must_use]
+    pub fn with_kept_max(&self, kept_max: u64) -> Transit {
+        Transit {
+            kept_max,
+            ..self.clone()
+        }
+    }
+
+    /// Bytes that all unfinished bodies that are kept hold now, overhead included.
+    pub fn kept_bytes(&self) -> u64 {
+        self.kept.load(Ordering::Relaxed)
+    }
+
+    /// Whether a body of this length could be kept if it were here now.
+    pub fn has_room_for(&self, bytes: u64) -> bool {
+        bytes <= self.kept_max.saturating_sub(self.kept_bytes())
+    }
+
+    /// Makes room for bytes to keep; `false` when there is none.
+    fn keep(&self, bytes: u64) -> bool {
+        let fits = |kept: u64| {
+            kept.checked_add(bytes)
+                .filter(|kept| *kept <= self.kept_max)
+        };
+        self.kept
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
+            .is_ok()
     }
 
     /// Bytes that all bodies in transit hold now.
@@ -54,7 +92,8 @@ impl Transit {
 /// How a body grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Growth {
-    /// Every piece is kept, up to `bytes_max`; past it the body goes on in transit.
+    /// Every piece is kept, up to `bytes_max` and while there is room ([`Transit::with_kept_max`]); past
+    /// either the body goes on in transit.
     Kept { bytes_max: u64 },
     /// Pieces are dropped once read; the writer waits while more than `window` bytes are unread.
     Transit,
@@ -99,6 +138,8 @@ struct Filling {
     bytes: u64,
     /// Bytes of this body in the account of [`Transit`].
     accounted: u64,
+    /// Its bytes in the account of what unfinished bodies keep.
+    kept: u64,
     end: Option<Result<Option<Fields>, BodyFailed>>,
     /// Next piece of each reader; a slot is `None` when its reader has left.
     readers: Vec<Option<usize>>,
@@ -143,6 +184,7 @@ impl Body {
                 dropped_bytes: 0,
                 bytes: 0,
                 accounted: 0,
+                kept: 0,
                 end: None,
                 readers: Vec::new(),
             }),
@@ -152,17 +194,19 @@ impl Body {
         }
     }
 
-    /// A reader from the first byte. `None` once the first bytes of a body in transit are gone.
+    /// A reader from the first byte. `None` once the first bytes of a body in transit are gone, and for a
+    /// body that has failed.
     pub fn reader(self: &Arc<Body>) -> Option<BodyReader> {
-        if self.complete.get().is_some() {
-            return Some(BodyReader {
-                body: Arc::clone(self),
-                next: 0,
-                slot: None,
-            });
+        if self.is_complete() {
+            return Some(self.reader_of_complete());
         }
         let mut filling = self.filling.lock();
-        if filling.dropped > 0 {
+        // Asked again under the lock: the writer may have ended the body meanwhile, and then its pieces are
+        // in the complete form alone.
+        if self.is_complete() {
+            return Some(self.reader_of_complete());
+        }
+        if filling.dropped > 0 || matches!(filling.end, Some(Err(_))) {
             return None;
         }
         let slot = match filling.readers.iter().position(Option::is_none) {
@@ -179,6 +223,14 @@ impl Body {
             next: 0,
             slot: Some(slot),
         })
+    }
+
+    fn reader_of_complete(self: &Arc<Body>) -> BodyReader {
+        BodyReader {
+            body: Arc::clone(self),
+            next: 0,
+            slot: None,
+        }
     }
 
     /// Whole length, once it is known.
@@ -227,7 +279,9 @@ impl Body {
 
 impl Drop for Body {
     fn drop(&mut self) {
-        let accounted = self.filling.get_mut().accounted;
+        let filling = self.filling.get_mut();
+        filling.release(&self.transit);
+        let accounted = filling.accounted;
         self.transit.held.fetch_sub(accounted, Ordering::Relaxed);
     }
 }
@@ -260,6 +314,12 @@ impl Filling {
         transit.held.fetch_add(held, Ordering::Relaxed);
         transit.held.fetch_sub(self.accounted, Ordering::Relaxed);
         self.accounted = held;
+    }
+
+    /// Gives back the room for what was kept: it is dropped, in transit, or the store's to weigh.
+    fn release(&mut self, transit: &Transit) {
+        let kept = std::mem::take(&mut self.kept);
+        transit.kept.fetch_sub(kept, Ordering::Relaxed);
     }
 
     fn in_transit(&self) -> bool {
@@ -312,10 +372,14 @@ impl BodyWriter {
     fn append(&mut self, piece: Bytes) {
         let mut filling = self.body.filling.lock();
         filling.bytes += piece.len() as u64;
-        if let Growth::Kept { bytes_max } = filling.growth
-            && filling.bytes > bytes_max
-        {
-            filling.growth = Growth::Transit;
+        if let Growth::Kept { bytes_max } = filling.growth {
+            let cost = piece.len() as u64 + PIECE_OVERHEAD;
+            if filling.bytes <= bytes_max && self.body.transit.keep(cost) {
+                filling.kept += cost;
+            } else {
+                filling.growth = Growth::Transit;
+                filling.release(&self.body.transit);
+            }
         }
         // A kept piece is copied so that it does not hold a whole read buffer for a few bytes.
         let piece = if filling.in_transit() {
@@ -369,6 +433,7 @@ impl BodyWriter {
                 .complete
                 .set(complete)
                 .expect("only the writer ends a body, and once");
+            filling.release(&self.body.transit);
             // Readers in the middle keep their place by piece, so the pieces they count stay until they
             // have read them; the complete form serves those who start now.
             if filling.readers.iter().all(Option::is_none) {

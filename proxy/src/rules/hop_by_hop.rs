@@ -75,6 +75,13 @@ const NOT_IN_TRAILERS: [&str; 36] = [
 ///
 /// Framing and upgrades have to be settled before: their fields are gone afterwards.
 pub fn strip(fields: &mut Fields) {
+    strip_listed(fields);
+    fields.retain(|field| !is_hop_by_hop(field.name));
+}
+
+/// Takes out the fields that Connection lists, but for those known to end here: what a sender calls its own
+/// affair must not choose what others get.
+pub fn strip_listed(fields: &mut Fields) {
     // The names are copied, since the list they stand in is changed; most messages list one or none.
     let mut listed: SmallVec<[SmallVec<[u8; 24]>; 4]> = SmallVec::new();
     for option in fields.list("connection") {
@@ -91,11 +98,13 @@ pub fn strip(fields: &mut Fields) {
             listed.push(option.into());
         }
     }
+    if listed.is_empty() {
+        return;
+    }
     fields.retain(|field| {
-        !is_hop_by_hop(field.name)
-            && !listed
-                .iter()
-                .any(|option| field.name.as_bytes().eq_ignore_ascii_case(option))
+        !listed
+            .iter()
+            .any(|option| field.name.as_bytes().eq_ignore_ascii_case(option))
     });
 }
 

@@ -274,3 +274,42 @@ fn random_operations_agree_with_a_plain_map() {
     }
     assert_eq!(store.objects(), model.len() as u64);
 }
+
+#[test]
+fn objects_are_counted_right_while_changes_and_evictions_overlap() {
+    // Room for a few keys only, so that moka evicts all the time.
+    let store = store(StoreSettings {
+        memory_bytes: 16 * 1024,
+        variants_max: 4,
+    });
+    let count = |store: &Store| {
+        let mut objects = 0;
+        store.for_each(|_, _| objects += 1);
+        objects
+    };
+    std::thread::scope(|threads| {
+        for thread in 0..8u64 {
+            let store = &store;
+            threads.spawn(move || {
+                for turn in 0..4_000u64 {
+                    let number = (thread * 31 + turn * 17) % 40;
+                    let key = Key::from(format!("key {number}").as_bytes());
+                    let request = fields(&[("Accept", ["a", "b", "c"][turn as usize % 3])]);
+                    let object = answer(b"body", "Accept", &request, NOW);
+                    let fence = store.fence(&key);
+                    store.insert(&key, Arc::clone(&object), fence, NOW);
+                    match turn % 5 {
+                        0 => store.reweigh(&key, &object),
+                        1 => drop(store.remove(&key, &object)),
+                        2 => drop(store.invalidate(&key, Removal::Hard)),
+                        _ => {}
+                    }
+                }
+            });
+        }
+    });
+    store.run_pending_tasks();
+    assert_eq!(store.objects(), count(&store));
+    store.clear();
+    assert_eq!((store.objects(), count(&store)), (0, 0));
+}

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::time::timeout;
 
 use super::*;
@@ -145,4 +146,68 @@ fn small_pieces_do_not_hold_the_buffer_they_were_cut_from() {
         "the read buffer is free again"
     );
     assert!(body.weight() < 1000);
+}
+
+#[test]
+fn reader_that_comes_with_the_end_reads_everything() {
+    for _ in 0..20_000 {
+        let mut writer = Body::write(Growth::Kept { bytes_max: 100 }, &Transit::new(1));
+        writer.append(piece(7));
+        let body = Arc::clone(writer.body());
+        let start = std::sync::Barrier::new(2);
+        let mut reader = std::thread::scope(|threads| {
+            threads.spawn(|| {
+                start.wait();
+                writer.finish(None);
+            });
+            start.wait();
+            body.reader().expect("kept")
+        });
+        let read = reader.next().now_or_never().expect("the body has ended");
+        assert_eq!(
+            read.map(|piece| piece.map(|piece| piece.len())),
+            Ok(Some(7))
+        );
+    }
+}
+
+#[test]
+fn failed_body_has_no_new_readers() {
+    let mut writer = Body::write(Growth::Kept { bytes_max: 100 }, &Transit::new(1));
+    writer.append(piece(7));
+    let body = Arc::clone(writer.body());
+    assert!(body.reader().is_some());
+    drop(writer);
+    assert!(body.reader().is_none());
+}
+
+#[tokio::test]
+async fn bodies_that_fill_at_once_share_one_bound() {
+    let room = 4 * (100 + PIECE_OVERHEAD);
+    let transit = Transit::new(1000).with_kept_max(room);
+    let growth = Growth::Kept { bytes_max: 1000 };
+    let mut first = Body::write(growth, &transit);
+    let mut second = Body::write(growth, &transit);
+    let _reader = second.body().reader().expect("new");
+    for _ in 0..2 {
+        first.push(piece(100)).await.expect("kept");
+        second.push(piece(100)).await.expect("kept");
+    }
+    assert_eq!(transit.kept_bytes(), room);
+    assert!(!transit.has_room_for(1));
+
+    second.push(piece(1)).await.expect("one reader");
+    assert!(second.in_transit() && !first.in_transit());
+    assert_eq!(transit.kept_bytes(), room / 2);
+    assert_eq!(transit.held_bytes(), 201);
+
+    let whole = Arc::clone(first.body());
+    first.finish(None);
+    assert!(whole.is_complete());
+    assert_eq!(transit.kept_bytes(), 0, "the store weighs it from now on");
+
+    let mut third = Body::write(growth, &transit);
+    third.push(piece(100)).await.expect("there is room again");
+    drop(third);
+    assert_eq!(transit.kept_bytes(), 0, "nobody keeps what broke off");
 }
