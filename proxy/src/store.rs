@@ -233,9 +233,7 @@ impl Store {
         }
         let after = variants.without(object);
         if after.is_empty() {
-            self.index.invalidate(key);
-            self.objects
-                .fetch_sub(variants.len() as u64, Ordering::Relaxed);
+            self.drop_entry(key, &entry);
         } else {
             self.put(&Key::from(key), &entry, variants.len(), after);
         }
@@ -252,13 +250,10 @@ impl Store {
         let Some(entry) = self.index.get(key) else {
             return 0;
         };
-        let variants = entry.variants.load();
+        let variants = entry.variants.load_full();
         let found = variants.len();
         match removal {
-            Removal::Hard => {
-                self.index.invalidate(key);
-                self.objects.fetch_sub(found as u64, Ordering::Relaxed);
-            }
+            Removal::Hard => self.drop_entry(key, &entry),
             Removal::Soft(now) => variants.iter().for_each(|object| object.expire(now)),
         }
         self.metrics.add(Counter::ObjectsPurged, found as u64);
@@ -314,6 +309,13 @@ impl Store {
     /// Lets moka do its pending evictions now rather than with the next writes.
     pub fn run_pending_tasks(&self) {
         self.index.run_pending_tasks();
+    }
+
+    /// Takes an entry out. moka lets go of it only with later writes; its objects go now.
+    fn drop_entry(&self, key: &[u8], entry: &Entry) {
+        self.index.invalidate(key);
+        let gone = entry.variants.swap(Arc::default()).len() as u64;
+        self.objects.fetch_sub(gone, Ordering::Relaxed);
     }
 
     fn put(&self, key: &Key, entry: &Arc<Entry>, before: usize, after: Variants) {
