@@ -224,7 +224,7 @@ impl Store {
         }
         let after = entry.variants.without(object);
         if after.is_empty() {
-            self.index.invalidate(key);
+            self.drop_entry(key);
         } else {
             self.put(&Key::from(key), after);
         }
@@ -243,7 +243,7 @@ impl Store {
         };
         let found = entry.variants.len();
         match removal {
-            Removal::Hard => self.index.invalidate(key),
+            Removal::Hard => self.drop_entry(key),
             Removal::Soft(now) => entry.variants.iter().for_each(|object| object.expire(now)),
         }
         found
@@ -298,6 +298,12 @@ impl Store {
 
     /// Lets moka do its pending evictions now rather than with the next writes.
     pub fn run_pending_tasks(&self) {
+        self.index.run_pending_tasks();
+    }
+
+    /// Takes an entry out. moka would let go of its objects with later writes; here that is now.
+    fn drop_entry(&self, key: &[u8]) {
+        self.index.invalidate(key);
         self.index.run_pending_tasks();
     }
 

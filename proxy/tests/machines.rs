@@ -578,6 +578,47 @@ async fn those_who_wait_for_another_variant_fetch_their_own() {
 }
 
 #[tokio::test]
+async fn a_hundred_clients_stream_one_slow_fetch() {
+    let (head, rest) = (Gate::new(), Gate::new());
+    let backend = Backend::always(
+        Answer::default()
+            .hold(&head)
+            .head(200, &[FRESH, ("Transfer-Encoding", "chunked")])
+            .chunk("first")
+            .hold(&rest)
+            .chunk("last")
+            .then("0\r\n\r\n"),
+    )
+    .await;
+    let door = Door::start(&backend).await;
+    let mut clients = Vec::new();
+    for _ in 0..100 {
+        clients.push(door.begin("GET", "/", &[]).await);
+    }
+    until("followers", || door.counted(Counter::BusySleeps) == 99).await;
+    head.open();
+    let mut heads = Vec::new();
+    for client in &mut clients {
+        heads.push(client.head("GET").await);
+        client.receive("5\r\nfirst\r\n").await;
+    }
+    // All have the first bytes before the last are made; those who come now have them as well.
+    clients.push(door.begin("GET", "/", &[]).await);
+    let late = clients.last_mut().expect("just added");
+    heads.push(late.head("GET").await);
+    late.receive("5\r\nfirst\r\n").await;
+    rest.open();
+    for (client, head) in clients.iter_mut().zip(heads) {
+        let reply = client.body_of(head).await;
+        assert_eq!((reply.text(), reply.whole), ("last", true));
+    }
+    assert_eq!(backend.count(), 1);
+    assert_eq!(door.counted(Counter::Coalesced), 99);
+    assert_eq!(door.counted(Counter::CacheMisses), 1);
+    assert_eq!(door.counted(Counter::CacheHits), 1);
+}
+
+#[tokio::test]
 async fn a_leader_that_leaves_leaves_its_fetch_to_the_others() {
     let gate = Gate::new();
     let backend = Backend::always(answer(200, &[FRESH], "whole").behind(&gate)).await;

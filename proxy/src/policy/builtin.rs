@@ -320,6 +320,12 @@ XID: {xid}
                 | NotStored::Authorization => Storage::Private {
                     because: Some(because),
                 },
+                // RFC 9111 §4.3.3: as if no answer had come, which leaves the stale one the rest of its grace.
+                _ if fetch.purpose == Purpose::Refresh && is_server_failure(head.status) => {
+                    Storage::Private {
+                        because: Some(because),
+                    }
+                }
                 _ => Storage::HitForMiss {
                     mark: self.settings.hit_for_miss,
                     because,

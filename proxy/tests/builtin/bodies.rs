@@ -406,3 +406,90 @@ async fn a_body_that_ends_with_its_connection_is_stored_with_its_length() {
     assert_eq!((stored.cache().as_str(), stored.text()), ("HIT", "body"));
     assert_eq!(stored.field("Content-Length"), "4");
 }
+
+#[tokio::test]
+async fn what_is_stored_is_weighed_when_it_is_whole() {
+    let gate = Gate::new();
+    let body = "x".repeat(32 * 1024);
+    let fields = [FRESH, CHUNKED];
+    let large = Answer::default()
+        .head(200, &fields)
+        .hold(&gate)
+        .chunk(&body);
+    let backend = Backend::always(large.then("0\r\n\r\n")).await;
+    let door = Door::start(&backend).await;
+    let mut client = door.begin("GET", "/", &[]).await;
+    let head = client.head("GET").await;
+    gate.open();
+    client.body_of(head).await;
+    until("the weight of the body", || {
+        door.front.store.run_pending_tasks();
+        door.front.store.weight_bytes() > 32 * 1024
+    })
+    .await;
+    door.request("PURGE", "/", &[]).await;
+    door.front.store.run_pending_tasks();
+    assert_eq!(door.front.store.weight_bytes(), 0);
+    assert_eq!(door.front.store.objects(), 0);
+}
+
+#[tokio::test]
+async fn memory_is_bounded_by_eviction() {
+    let body = "x".repeat(16 * 1024);
+    let backend = Backend::always(answer(200, &[FRESH], body)).await;
+    let door = Door::with(&backend, |config| {
+        config.cache.memory = ByteSize::kibibytes(256);
+        config.cache.fit_objects();
+    })
+    .await;
+    let mut client = door.connect().await;
+    for number in 0..64 {
+        assert!(client.get(&format!("/{number}")).await.whole);
+    }
+    let store = &door.front.store;
+    until("evictions", || {
+        store.run_pending_tasks();
+        store.weight_bytes() <= store.memory_bytes()
+    })
+    .await;
+    assert!((1..=16).contains(&store.objects()), "{}", store.objects());
+    assert!(door.counted(Counter::ObjectsEvicted) >= 48);
+}
+
+#[tokio::test]
+async fn a_fill_that_nobody_reads_ends_where_it_outgrows_the_limit() {
+    let (gate, never) = (Gate::new(), Gate::new());
+    let begin = Answer::default().head(200, &[FRESH, CHUNKED]).hold(&gate);
+    let endless = begin.chunk(&large_body()).hold(&never);
+    let backend = Backend::always(endless).await;
+    let door = small(&backend).await;
+    let mut client = door.begin("GET", "/", &[]).await;
+    client.head("GET").await;
+    client.reset();
+    gate.open();
+    let pool = door.front.backends();
+    until("the fetch's end", || {
+        pool.servers().all(|server| server.connections == 0)
+    })
+    .await;
+    assert_eq!(door.counted(Counter::NotStoredTooLarge), 1);
+    assert_eq!(door.front.settings().transit.held_bytes(), 0);
+}
+
+#[tokio::test]
+async fn a_body_still_goes_up_while_its_answer_comes_down() {
+    let answer = Answer::default().head(200, &[CHUNKED]).chunk("early");
+    let answer = answer.read_body().chunk("late").then("0\r\n\r\n");
+    let backend = Backend::always(answer).await;
+    let door = Door::start(&backend).await;
+    let mut client = door.begin("POST", "/", &[("Content-Length", "8")]).await;
+    client.send("half").await;
+    let head = client.head("POST").await;
+    client.receive("5\r\nearly\r\n").await;
+    assert!(!backend.last().whole);
+    client.send("half").await;
+    assert_eq!(client.body_of(head).await.text(), "late");
+    assert_eq!(backend.last().body, b"halfhalf");
+    // The connection is good for more.
+    assert_eq!(client.get("/").await.text(), "earlylate");
+}

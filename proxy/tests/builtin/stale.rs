@@ -59,7 +59,13 @@ async fn a_refresh_that_fails_leaves_the_stale_answer_and_is_tried_again() {
     until("the failure", || door.counted(Counter::FetchesFailed) == 1).await;
     assert_eq!(door.get("/").await.text(), "old");
     backend.wait_for(4).await;
-    assert_eq!(door.counted(Counter::BackgroundFetches), 2);
+    until("the refused answer", || {
+        door.counted(Counter::UncacheableResponses) == 1
+    })
+    .await;
+    let stale = door.get("/").await;
+    assert_eq!((stale.cache().as_str(), stale.text()), ("HIT", "old"));
+    assert_eq!(door.counted(Counter::BackgroundFetches), 3);
 }
 
 #[tokio::test]

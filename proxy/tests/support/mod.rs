@@ -1,4 +1,6 @@
 //! A front door in this process, a backend that does as it is told, and a client that sees every byte.
+//!
+//! In `mod.rs`, since cargo takes a `tests/support.rs` for a test of its own.
 
 // Each test file is a program of its own and uses a part of this.
 #![allow(dead_code, unused_imports)]
