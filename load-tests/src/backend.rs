@@ -49,7 +49,9 @@ struct Record {
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().expect("nothing panics while it holds this lock")
+    mutex
+        .lock()
+        .expect("nothing panics while it holds this lock")
 }
 
 /// A running backend. It ends with this value.
@@ -116,7 +118,9 @@ impl Backend {
         A: Fn(TcpStream, Arc<Record>, u64) -> F + Send + Sync + 'static,
         F: Future<Output = Result<()>> + Send + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("the kernel has a free port");
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("the kernel has a free port");
         let address = listener.local_addr().expect("a listener has an address");
         let record = Arc::new(Record::default());
         let kept = Arc::clone(&record);
@@ -137,7 +141,11 @@ impl Backend {
                 while serving.try_join_next().is_some() {}
             }
         });
-        Backend { address, record, accepting }
+        Backend {
+            address,
+            record,
+            accepting,
+        }
     }
 
     /// Everything that was asked, in order of arrival.
@@ -147,12 +155,18 @@ impl Backend {
 
     /// What was asked of one target.
     pub fn seen_at(&self, target: &str) -> Vec<Seen> {
-        self.seen().into_iter().filter(|seen| seen.head.target == target).collect()
+        self.seen()
+            .into_iter()
+            .filter(|seen| seen.head.target == target)
+            .collect()
     }
 
     /// How often a target was asked for.
     pub fn count(&self, target: &str) -> usize {
-        locked(&self.record.seen).iter().filter(|seen| seen.head.target == target).count()
+        locked(&self.record.seen)
+            .iter()
+            .filter(|seen| seen.head.target == target)
+            .count()
     }
 
     /// Connections that were ever accepted.
@@ -177,7 +191,11 @@ impl Backend {
     pub async fn wait_for_count(&self, target: &str, count: usize) {
         let deadline = Instant::now() + Duration::from_secs(10);
         while self.count(target) < count {
-            assert!(Instant::now() < deadline, "{target} was asked for {} times, not {count}", self.count(target));
+            assert!(
+                Instant::now() < deadline,
+                "{target} was asked for {} times, not {count}",
+                self.count(target)
+            );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -202,20 +220,45 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    async fn receive(mut wire: Wire<TcpStream>, record: &Arc<Record>, connection: u64) -> Result<Option<Exchange>> {
-        let Some(bytes) = wire.read_head().await? else { return Ok(None) };
+    async fn receive(
+        mut wire: Wire<TcpStream>,
+        record: &Arc<Record>,
+        connection: u64,
+    ) -> Result<Option<Exchange>> {
+        let Some(bytes) = wire.read_head().await? else {
+            return Ok(None);
+        };
         let head = RequestHead::parse(&bytes)?;
         let body = Body::of(&head.fields, Body::Empty)?;
         let closes = head.fields.has_token("Connection", "close");
         let (at, trailers) = (Instant::now(), Fields::new());
-        let seen = Seen { head, at, connection, body: Vec::new(), body_bytes: 0, trailers };
+        let seen = Seen {
+            head,
+            at,
+            connection,
+            body: Vec::new(),
+            body_bytes: 0,
+            trailers,
+        };
         let index = {
             let mut all = locked(&record.seen);
             all.push(seen.clone());
             all.len() - 1
         };
-        let mut exchange = Exchange { seen, index, body, wire, record: Arc::clone(record), closes };
-        if exchange.seen.head.fields.has_token("Expect", "100-continue") {
+        let mut exchange = Exchange {
+            seen,
+            index,
+            body,
+            wire,
+            record: Arc::clone(record),
+            closes,
+        };
+        if exchange
+            .seen
+            .head
+            .fields
+            .has_token("Expect", "100-continue")
+        {
             exchange.write(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
         }
         Ok(Some(exchange))
@@ -223,7 +266,11 @@ impl Exchange {
 
     /// The next piece of the request's body; `None` at its end.
     pub async fn read_piece(&mut self) -> Result<Option<Vec<u8>>> {
-        let piece = self.wire.read_body(&mut self.body, &mut self.seen.trailers).await.context("the request's body")?;
+        let piece = self
+            .wire
+            .read_body(&mut self.body, &mut self.seen.trailers)
+            .await
+            .context("the request's body")?;
         if let Some(piece) = &piece {
             let room = REMEMBERED_BYTES_MAX - self.seen.body.len();
             self.seen.body.extend(&piece[..piece.len().min(room)]);
@@ -237,7 +284,9 @@ impl Exchange {
     /// Writes bytes as they are.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.wire.write(bytes).await?;
-        self.record.sent_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.record
+            .sent_bytes
+            .fetch_add(bytes.len() as u64, Ordering::Relaxed);
         Ok(())
     }
 
@@ -254,11 +303,17 @@ impl Exchange {
     /// Writes a chunk; an empty one ends the body.
     pub async fn write_chunk(&mut self, bytes: &[u8]) -> Result<()> {
         let head = format!("{:x}\r\n", bytes.len());
-        self.write(&[head.as_bytes(), bytes, b"\r\n"].concat()).await
+        self.write(&[head.as_bytes(), bytes, b"\r\n"].concat())
+            .await
     }
 
     /// Writes a whole response with Content-Length; without the body where the request says HEAD.
-    pub async fn reply(&mut self, status: u16, fields: &[(&str, &str)], body: impl AsRef<[u8]>) -> Result<()> {
+    pub async fn reply(
+        &mut self,
+        status: u16,
+        fields: &[(&str, &str)],
+        body: impl AsRef<[u8]>,
+    ) -> Result<()> {
         let body = body.as_ref();
         let mut head = format!("HTTP/1.1 {status} Scripted\r\n");
         for (name, value) in fields {
@@ -303,8 +358,18 @@ mod tests {
             assert_eq!((answer.status(), answer.text().as_str()), (200, body));
         }
         let head = client.ask(&Request::new("HEAD", "/other")).await.unwrap();
-        assert_eq!((head.field("Content-Length"), head.body.len()), (Some("0"), 0));
-        assert_eq!((backend.count("/echo"), backend.count("/other"), backend.connections()), (2, 1, 1));
+        assert_eq!(
+            (head.field("Content-Length"), head.body.len()),
+            (Some("0"), 0)
+        );
+        assert_eq!(
+            (
+                backend.count("/echo"),
+                backend.count("/other"),
+                backend.connections()
+            ),
+            (2, 1, 1)
+        );
         assert_eq!(backend.seen_at("/echo")[1].body, b"two");
     }
 }

@@ -29,7 +29,12 @@ pub struct Request {
 
 impl Request {
     pub fn new(method: &str, target: &str) -> Request {
-        Request { method: method.to_owned(), target: target.to_owned(), fields: Fields::new(), body: Vec::new() }
+        Request {
+            method: method.to_owned(),
+            target: target.to_owned(),
+            fields: Fields::new(),
+            body: Vec::new(),
+        }
     }
 
     pub fn get(target: &str) -> Request {
@@ -62,7 +67,8 @@ impl Request {
             line("Host", HOST.as_bytes());
         }
         let framed = self.fields.has("Content-Length") || self.fields.has("Transfer-Encoding");
-        let wants_length = !self.body.is_empty() || matches!(self.method.as_str(), "PUT" | "POST" | "PATCH");
+        let wants_length =
+            !self.body.is_empty() || matches!(self.method.as_str(), "PUT" | "POST" | "PATCH");
         if wants_length && !framed {
             line("Content-Length", self.body.len().to_string().as_bytes());
         }
@@ -106,9 +112,19 @@ impl Response {
 
 impl fmt::Debug for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ResponseHead { version, status, reason, fields } = &self.head;
+        let ResponseHead {
+            version,
+            status,
+            reason,
+            fields,
+        } = &self.head;
         let shown = &self.body[..self.body.len().min(400)];
-        write!(f, "{version} {status} {reason}{fields:?}\n    ({} bytes) {}", self.body.len(), shown.escape_ascii())
+        write!(
+            f,
+            "{version} {status} {reason}{fields:?}\n    ({} bytes) {}",
+            self.body.len(),
+            shown.escape_ascii()
+        )
     }
 }
 
@@ -119,11 +135,15 @@ pub struct Connection<S = TcpStream> {
     body: Body,
     trailers: Fields,
     patience: Duration,
+    /// Whether the last answer said that it is the last.
+    ends: bool,
 }
 
 impl Connection {
     pub async fn open(address: SocketAddr) -> Result<Connection> {
-        let stream = timeout(PATIENCE, TcpStream::connect(address)).await.context("connect")?;
+        let stream = timeout(PATIENCE, TcpStream::connect(address))
+            .await
+            .context("connect")?;
         let stream = stream.with_context(|| format!("connect to {address}"))?;
         stream.set_nodelay(true)?;
         Ok(Connection::over(stream))
@@ -133,20 +153,34 @@ impl Connection {
     pub async fn open_from(source: SocketAddr, address: SocketAddr) -> Result<Connection> {
         let socket = TcpSocket::new_v4()?;
         socket.bind(source)?;
-        Ok(Connection::over(timeout(PATIENCE, socket.connect(address)).await.context("connect")??))
+        Ok(Connection::over(
+            timeout(PATIENCE, socket.connect(address))
+                .await
+                .context("connect")??,
+        ))
     }
 
     /// A connection whose kernel takes little in advance, so that a client that does not read stops its server soon.
     pub async fn open_narrow(address: SocketAddr) -> Result<Connection> {
         let socket = TcpSocket::new_v4()?;
         socket.set_recv_buffer_size(16 << 10)?;
-        Ok(Connection::over(timeout(PATIENCE, socket.connect(address)).await.context("connect")??))
+        Ok(Connection::over(
+            timeout(PATIENCE, socket.connect(address))
+                .await
+                .context("connect")??,
+        ))
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub fn over(stream: S) -> Connection<S> {
-        Connection { wire: Wire::new(stream), body: Body::Empty, trailers: Fields::new(), patience: PATIENCE }
+        Connection {
+            wire: Wire::new(stream),
+            body: Body::Empty,
+            trailers: Fields::new(),
+            patience: PATIENCE,
+            ends: false,
+        }
     }
 
     /// Waits so long for the next bytes from now on.
@@ -165,20 +199,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     pub async fn send_raw(&mut self, bytes: &[u8]) -> Result<()> {
-        timeout(self.patience, self.wire.write(bytes)).await.context("the server does not read")?
+        timeout(self.patience, self.wire.write(bytes))
+            .await
+            .context("the server does not read")?
     }
 
     /// Sends one chunk; an empty one ends the body.
     pub async fn send_chunk(&mut self, bytes: &[u8]) -> Result<()> {
         let head = format!("{:x}\r\n", bytes.len());
-        self.send_raw(&[head.as_bytes(), bytes, b"\r\n"].concat()).await
+        self.send_raw(&[head.as_bytes(), bytes, b"\r\n"].concat())
+            .await
     }
 
     /// The next head, informational ones included. `method` is that of the request it answers.
     pub async fn receive_head(&mut self, method: &str) -> Result<ResponseHead> {
-        ensure!(self.body == Body::Empty, "the last body was not read to its end");
+        ensure!(
+            self.body == Body::Empty,
+            "the last body was not read to its end"
+        );
+        ensure!(!self.ends, "the last answer said Connection: close");
         let bytes = timeout(self.patience, self.wire.read_head()).await;
-        let bytes = bytes.context("no answer in time")??.context("closed without an answer")?;
+        let bytes = bytes
+            .context("no answer in time")??
+            .context("closed without an answer")?;
         let head = ResponseHead::parse(&bytes)?;
         self.body = match head.status {
             100..=199 | 204 | 304 => Body::Empty,
@@ -187,12 +230,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             _ => Body::of(&head.fields, Body::UntilClose)?,
         };
         self.trailers = Fields::new();
+        self.ends = head.fields.has_token("Connection", "close");
         Ok(head)
     }
 
     /// The next piece of the body; `None` at its end.
     pub async fn receive_piece(&mut self) -> Result<Option<Vec<u8>>> {
-        let piece = timeout(self.patience, self.wire.read_body(&mut self.body, &mut self.trailers)).await;
+        let piece = timeout(
+            self.patience,
+            self.wire.read_body(&mut self.body, &mut self.trailers),
+        )
+        .await;
         let piece = piece.context("the body stalls")??;
         if piece.is_none() {
             self.body = Body::Empty;
@@ -214,7 +262,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         while let Some(piece) = self.receive_piece().await? {
             body.extend(piece);
         }
-        Ok(Response { head, body, trailers: std::mem::take(&mut self.trailers), informational })
+        Ok(Response {
+            head,
+            body,
+            trailers: std::mem::take(&mut self.trailers),
+            informational,
+        })
     }
 
     /// Sends a request and receives its response.

@@ -44,7 +44,13 @@ pub struct Step {
 impl fmt::Debug for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let target: String = self.request.target.chars().take(80).collect();
-        write!(f, "{} {target} ({}:{})", self.request.method, self.at.file(), self.at.line())
+        write!(
+            f,
+            "{} {target} ({}:{})",
+            self.request.method,
+            self.at.file(),
+            self.at.line()
+        )
     }
 }
 
@@ -110,7 +116,10 @@ impl Step {
 
     /// Anything else about the answer.
     #[must_use]
-    pub fn check(mut self, check: impl Fn(&Response, &Kept) -> Result<()> + Send + Sync + 'static) -> Step {
+    pub fn check(
+        mut self,
+        check: impl Fn(&Response, &Kept) -> Result<()> + Send + Sync + 'static,
+    ) -> Step {
         self.checks.push(Box::new(check));
         self
     }
@@ -121,7 +130,10 @@ impl Step {
         let value = value.to_owned();
         self.check(move |answer, kept| {
             let (found, expected) = (answer.field(name), fill(&value, kept));
-            ensure!(found == Some(&expected), "{name} is {found:?}, not {expected:?}");
+            ensure!(
+                found == Some(&expected),
+                "{name} is {found:?}, not {expected:?}"
+            );
             Ok(())
         })
     }
@@ -131,7 +143,10 @@ impl Step {
     pub fn lists(self, name: &'static str, member: &'static str) -> Step {
         self.check(move |answer, _| {
             let found = answer.head.fields.joined(name);
-            ensure!(answer.head.fields.has_token(name, member), "{name} is {found:?}, without {member:?}");
+            ensure!(
+                answer.head.fields.has_token(name, member),
+                "{name} is {found:?}, without {member:?}"
+            );
             Ok(())
         })
     }
@@ -141,7 +156,10 @@ impl Step {
     pub fn begins(self, name: &'static str, value: &'static str) -> Step {
         self.check(move |answer, _| {
             let found = answer.field(name);
-            ensure!(found.is_some_and(|found| found.starts_with(value)), "{name} is {found:?}, not {value}...");
+            ensure!(
+                found.is_some_and(|found| found.starts_with(value)),
+                "{name} is {found:?}, not {value}..."
+            );
             Ok(())
         })
     }
@@ -161,7 +179,11 @@ impl Step {
     pub fn says(self, body: impl Into<Vec<u8>>) -> Step {
         let body = body.into();
         self.check(move |answer, _| {
-            ensure!(answer.body == body, "the body is not {:?}", body[..body.len().min(80)].escape_ascii().to_string());
+            ensure!(
+                answer.body == body,
+                "the body is not {:?}",
+                body[..body.len().min(80)].escape_ascii().to_string()
+            );
             Ok(())
         })
     }
@@ -171,7 +193,10 @@ impl Step {
     pub fn mentions(self, text: &'static str) -> Step {
         self.check(move |answer, kept| {
             let text = fill(text, kept);
-            ensure!(answer.text().contains(&text), "the body does not mention {text:?}");
+            ensure!(
+                answer.text().contains(&text),
+                "the body does not mention {text:?}"
+            );
             Ok(())
         })
     }
@@ -181,7 +206,8 @@ impl Step {
     pub fn says_json(self, json: &str) -> Step {
         let json = json.to_owned();
         self.check(move |answer, kept| {
-            let found: serde_json::Value = serde_json::from_slice(&answer.body).context("the body is not JSON")?;
+            let found: serde_json::Value =
+                serde_json::from_slice(&answer.body).context("the body is not JSON")?;
             let expected: serde_json::Value = serde_json::from_str(&fill(&json, kept))?;
             ensure!(found == expected, "the body is {found}, not {expected}");
             Ok(())
@@ -212,7 +238,8 @@ impl Step {
     fn to_bytes(&self, kept: &Kept) -> Vec<u8> {
         let mut request = Request::new(&self.request.method, &fill(&self.request.target, kept));
         for (name, value) in self.request.fields.iter() {
-            let value = std::str::from_utf8(value).map_or(value.to_vec(), |text| fill(text, kept).into_bytes());
+            let value = std::str::from_utf8(value)
+                .map_or(value.to_vec(), |text| fill(text, kept).into_bytes());
             request.fields.append(name, value);
         }
         request.body = match std::str::from_utf8(&self.request.body) {
@@ -233,7 +260,12 @@ impl Step {
     }
 
     fn judge(&self, answer: &Response, through: Through, kept: &mut Kept) -> Result<()> {
-        ensure!(self.statuses.contains(&answer.status()), "the status is {}, not {:?}", answer.status(), self.statuses);
+        ensure!(
+            self.statuses.contains(&answer.status()),
+            "the status is {}, not {:?}",
+            answer.status(),
+            self.statuses
+        );
         for check in &self.checks {
             check(answer, kept)?;
         }
@@ -241,7 +273,10 @@ impl Step {
             ensure!(answer.head.fields.has("X-Cache"), "no X-Cache");
             if let Some(expected) = self.x_cache {
                 let found = answer.field("X-Cache");
-                ensure!(found == Some(expected), "X-Cache is {found:?}, not {expected}");
+                ensure!(
+                    found == Some(expected),
+                    "X-Cache is {found:?}, not {expected}"
+                );
             }
         }
         for (field, variable) in &self.kept {
@@ -256,7 +291,9 @@ impl Step {
 fn fill(text: &str, kept: &Kept) -> String {
     let mut names: Vec<&String> = kept.keys().collect();
     names.sort_by_key(|name| std::cmp::Reverse(name.len()));
-    names.into_iter().fold(text.to_owned(), |text, name| text.replace(&format!("${name}"), &kept[name]))
+    names.into_iter().fold(text.to_owned(), |text, name| {
+        text.replace(&format!("${name}"), &kept[name])
+    })
 }
 
 /// Steps in order, in a bucket of their own.
@@ -268,7 +305,10 @@ pub struct Case {
 
 /// Names steps.
 pub fn case(name: &'static str, steps: impl IntoIterator<Item = Step>) -> Case {
-    Case { name, steps: steps.into_iter().collect() }
+    Case {
+        name,
+        steps: steps.into_iter().collect(),
+    }
 }
 
 /// Runs all cases, each in a bucket of its own.
@@ -296,7 +336,13 @@ pub async fn run(address: SocketAddr, through: Through, cases: &[Case]) {
             }
         }
     }
-    assert!(failures.is_empty(), "{} of {} cases failed:\n\n{}\n", failures.len(), cases.len(), failures.join("\n\n"));
+    assert!(
+        failures.is_empty(),
+        "{} of {} cases failed:\n\n{}\n",
+        failures.len(),
+        cases.len(),
+        failures.join("\n\n")
+    );
 }
 
 /// Sends the step over the case's connection, as long as the server keeps that open.
@@ -331,7 +377,9 @@ mod tests {
     async fn echo() -> Backend {
         Backend::start(|mut exchange| async move {
             let said = exchange.seen.body.clone();
-            exchange.reply(200, &[("ETag", "\"1\""), ("X-Cache", "MISS")], said).await?;
+            exchange
+                .reply(200, &[("ETag", "\"1\""), ("X-Cache", "MISS")], said)
+                .await?;
             Ok(exchange)
         })
         .await
@@ -340,10 +388,24 @@ mod tests {
     #[tokio::test]
     async fn variables_go_from_answers_to_requests() {
         let backend = echo().await;
-        let cases = [case("echo", [
-            Step::new("PUT", "/$b/k").body("1").is(200).keep("ETag", "before").says("1").miss(),
-            Step::new("PUT", "/$b/k").chunked().body("$before").is(200).says("\"1\"").has("ETag", "$before").says_json("\"1\""),
-        ])];
+        let cases = [case(
+            "echo",
+            [
+                Step::new("PUT", "/$b/k")
+                    .body("1")
+                    .is(200)
+                    .keep("ETag", "before")
+                    .says("1")
+                    .miss(),
+                Step::new("PUT", "/$b/k")
+                    .chunked()
+                    .body("$before")
+                    .is(200)
+                    .says("\"1\"")
+                    .has("ETag", "$before")
+                    .says_json("\"1\""),
+            ],
+        )];
         run(backend.address, Through::FrontDoor, &cases).await;
         assert_eq!(backend.count("/case-0/k"), 2);
     }

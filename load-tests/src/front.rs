@@ -39,7 +39,10 @@ impl Front {
         let mut settings = Settings::default();
         settings.set("backend.servers", &format!("[\"{backend}\"]"));
         settings.set_text("metrics.address", metrics_address);
-        settings.set_text("server.upgrade_socket", folder.path().join("upgrade.sock").display());
+        settings.set_text(
+            "server.upgrade_socket",
+            folder.path().join("upgrade.sock").display(),
+        );
         // A test that fails must not wait long for what it left open.
         settings.set_text("server.drain_timeout", "2s");
         settings.add(&format!("[[listen]]\naddress = \"{address}\""));
@@ -47,7 +50,14 @@ impl Front {
         let config = folder.path().join("lacquer.toml");
         std::fs::write(&config, settings.to_toml()).expect("the folder was just made");
         let process = launch(&config, folder.path(), metrics_address).await;
-        Front { address, metrics_address, process, config, settings, folder }
+        Front {
+            address,
+            metrics_address,
+            process,
+            config,
+            settings,
+            folder,
+        }
     }
 
     /// Starts it again, at the same addresses, after its end.
@@ -64,7 +74,8 @@ impl Front {
     /// Sends one request over a connection of its own.
     pub async fn ask(&self, request: &Request) -> Response {
         let answer = client::ask(self.address, request).await;
-        answer.unwrap_or_else(|problem| panic!("{} {}: {problem:#}", request.method, request.target))
+        answer
+            .unwrap_or_else(|problem| panic!("{} {}: {problem:#}", request.method, request.target))
     }
 
     pub async fn get(&self, target: &str) -> Response {
@@ -80,10 +91,14 @@ impl Front {
 async fn launch(config: &Path, folder: &Path, metrics: SocketAddr) -> Process {
     let args = ["--config".as_ref(), config.as_os_str()];
     let mut process = Process::start("lacquer", &args, folder, "front");
-    process.wait_until("ready", START_TIMEOUT, || is_ready(metrics)).await;
+    process
+        .wait_until("ready", START_TIMEOUT, || is_ready(metrics))
+        .await;
     process
 }
 
 async fn is_ready(metrics: SocketAddr) -> bool {
-    client::get(metrics, "/readyz").await.is_ok_and(|answer| answer.status() == 200)
+    client::get(metrics, "/readyz")
+        .await
+        .is_ok_and(|answer| answer.status() == 200)
 }

@@ -17,10 +17,16 @@ impl Memory {
         let status = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
         let bytes = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
-            let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-            kibibytes.map(|count| count << 10).with_context(|| format!("{name} in {path}"))
+            let kibibytes =
+                line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+            kibibytes
+                .map(|count| count << 10)
+                .with_context(|| format!("{name} in {path}"))
         };
-        Ok(Memory { resident_bytes: bytes("VmRSS:")?, peak_bytes: bytes("VmHWM:")? })
+        Ok(Memory {
+            resident_bytes: bytes("VmRSS:")?,
+            peak_bytes: bytes("VmHWM:")?,
+        })
     }
 }
 
@@ -33,6 +39,10 @@ mod tests {
         let before = Memory::of(std::process::id()).unwrap();
         let held = vec![1_u8; 32 << 20];
         let after = Memory::of(std::process::id()).unwrap();
-        assert!(after.peak_bytes >= before.resident_bytes + (32 << 20), "{before:?} {after:?} {}", held[1]);
+        assert!(
+            after.peak_bytes >= before.resident_bytes + (32 << 20),
+            "{before:?} {after:?} {}",
+            held[1]
+        );
     }
 }

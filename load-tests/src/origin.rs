@@ -59,11 +59,19 @@ impl Origin {
     async fn run(mut settings: Settings, database: Option<TestDatabase>) -> Origin {
         let folder = TempDir::new().expect("a folder for the test");
         let address = free_address();
-        settings.set_text("origin.listen", address).set_text("origin.metrics_address", "");
+        settings
+            .set_text("origin.listen", address)
+            .set_text("origin.metrics_address", "");
         let config = folder.path().join("lacquer.toml");
         std::fs::write(&config, settings.to_toml()).expect("the folder was just made");
         let process = launch(&config, folder.path(), address).await;
-        Origin { address, process, config, _database: database, folder }
+        Origin {
+            address,
+            process,
+            config,
+            _database: database,
+            folder,
+        }
     }
 
     /// Starts it again, at the same address and on the same data, after its end.
@@ -86,10 +94,14 @@ impl Origin {
 async fn launch(config: &Path, folder: &Path, address: SocketAddr) -> Process {
     let args = ["--config".as_ref(), config.as_os_str()];
     let mut process = Process::start("lacquer-origin", &args, folder, "origin");
-    process.wait_until("ready", START_TIMEOUT, || is_ready(address)).await;
+    process
+        .wait_until("ready", START_TIMEOUT, || is_ready(address))
+        .await;
     process
 }
 
 async fn is_ready(address: SocketAddr) -> bool {
-    client::get(address, "/ready").await.is_ok_and(|answer| answer.status() == 200)
+    client::get(address, "/ready")
+        .await
+        .is_ok_and(|answer| answer.status() == 200)
 }

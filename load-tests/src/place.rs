@@ -22,6 +22,9 @@ mod tests {
     fn the_address_can_be_listened_on() {
         let address = free_address();
         assert!(address.ip().is_loopback());
-        assert_eq!(TcpListener::bind(address).unwrap().local_addr().unwrap(), address);
+        assert_eq!(
+            TcpListener::bind(address).unwrap().local_addr().unwrap(),
+            address
+        );
     }
 }

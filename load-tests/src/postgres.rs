@@ -9,10 +9,14 @@ pub use origin::cluster::testing::{TestDatabase, private_options};
 
 /// The server process of the private cluster below a data folder, by the pid file that PostgreSQL keeps.
 pub fn server_pid(data_dir: &Path) -> Result<u32> {
-    let file = find(data_dir, "postmaster.pid", 3).with_context(|| format!("no postmaster.pid below {}", data_dir.display()))?;
+    let file = find(data_dir, "postmaster.pid", 3)
+        .with_context(|| format!("no postmaster.pid below {}", data_dir.display()))?;
     let text = std::fs::read_to_string(&file)?;
     let first = text.lines().next().unwrap_or_default();
-    first.trim().parse().with_context(|| format!("{}: {first:?}", file.display()))
+    first
+        .trim()
+        .parse()
+        .with_context(|| format!("{}: {first:?}", file.display()))
 }
 
 fn find(folder: &Path, name: &str, depth: u32) -> Option<PathBuf> {
@@ -21,6 +25,14 @@ fn find(folder: &Path, name: &str, depth: u32) -> Option<PathBuf> {
         return Some(here);
     }
     let entries = std::fs::read_dir(folder).ok()?.flatten();
-    let folders = entries.map(|entry| entry.path()).filter(|path| path.is_dir());
-    if depth == 0 { None } else { folders.into_iter().find_map(|path| find(&path, name, depth - 1)) }
+    let folders = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir());
+    if depth == 0 {
+        None
+    } else {
+        folders
+            .into_iter()
+            .find_map(|path| find(&path, name, depth - 1))
+    }
 }

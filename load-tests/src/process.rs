@@ -16,11 +16,10 @@ const POLL_EVERY: Duration = Duration::from_millis(10);
 /// How much of a log a failed test shows.
 const LOG_BYTES_SHOWN: usize = 16 << 10;
 /// Variables that would change what the programs do.
-const CLEARED: [&str; 7] = [
+const CLEARED: [&str; 6] = [
     "DATABASE_URL",
     "LACQUER_CONFIG",
     "LOG",
-    "RUST_LOG",
     "VARNISH_PURGE_HOST",
     "VARNISH_PURGE_PORT",
     "XDG_RUNTIME_DIR",
@@ -32,7 +31,10 @@ const CLEARED: [&str; 7] = [
 /// When it is not there: tests of this package do not build the programs of the others.
 pub fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a running program has a path");
-    let folder = test.parent().and_then(Path::parent).expect("tests lie in target/<profile>/deps");
+    let folder = test
+        .parent()
+        .and_then(Path::parent)
+        .expect("tests lie in target/<profile>/deps");
     let path = folder.join(name);
     assert!(
         path.is_file(),
@@ -54,15 +56,26 @@ pub struct Outcome {
 ///
 /// # Panics
 /// When it does not end within twenty seconds.
-pub async fn run<A: AsRef<OsStr>>(name: &str, args: &[A], folder: &Path, variables: &[(&str, &str)]) -> Outcome {
+pub async fn run<A: AsRef<OsStr>>(
+    name: &str,
+    args: &[A],
+    folder: &Path,
+    variables: &[(&str, &str)],
+) -> Outcome {
     let mut command = tokio::process::Command::new(program(name));
-    command.args(args).current_dir(folder).stdin(Stdio::null()).kill_on_drop(true);
+    command
+        .args(args)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
     for variable in CLEARED {
         command.env_remove(variable);
     }
     command.envs(variables.iter().copied());
     let output = tokio::time::timeout(RUN_TIMEOUT, command.output()).await;
-    let output = output.unwrap_or_else(|_| panic!("{name} does not end")).expect("it can be started");
+    let output = output
+        .unwrap_or_else(|_| panic!("{name} does not end"))
+        .expect("it can be started");
     Outcome {
         status: output.status,
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -94,16 +107,29 @@ impl Process {
         variables: &[(&str, &str)],
     ) -> Process {
         let log = folder.join(format!("{log}.log"));
-        let output = File::create(&log).unwrap_or_else(|problem| panic!("create {}: {problem}", log.display()));
+        let output = File::create(&log)
+            .unwrap_or_else(|problem| panic!("create {}: {problem}", log.display()));
         let again = output.try_clone().expect("an open file can be cloned");
         let mut command = Command::new(program(name));
-        command.args(args).current_dir(folder).stdin(Stdio::null()).stdout(output).stderr(again);
+        command
+            .args(args)
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(again);
         for variable in CLEARED {
             command.env_remove(variable);
         }
         command.envs(variables.iter().copied());
-        let child = command.spawn().unwrap_or_else(|problem| panic!("start {name}: {problem}"));
-        Process { name: name.to_owned(), child, status: None, log }
+        let child = command
+            .spawn()
+            .unwrap_or_else(|problem| panic!("start {name}: {problem}"));
+        Process {
+            name: name.to_owned(),
+            child,
+            status: None,
+            log,
+        }
     }
 
     pub fn pid(&self) -> u32 {
@@ -119,7 +145,8 @@ impl Process {
     pub fn signal(&mut self, signal: Signal) {
         if self.ended().is_none() {
             let pid = i32::try_from(self.pid()).expect("process ids are small");
-            kill(Pid::from_raw(pid), signal).unwrap_or_else(|problem| panic!("{signal} to {}: {problem}", self.name));
+            kill(Pid::from_raw(pid), signal)
+                .unwrap_or_else(|problem| panic!("{signal} to {}: {problem}", self.name));
         }
     }
 
@@ -151,13 +178,27 @@ impl Process {
     ///
     /// # Panics
     /// When the process ends first, or the time is up.
-    pub async fn wait_until<F: Future<Output = bool>>(&mut self, what: &str, wait: Duration, ready: impl Fn() -> F) {
+    pub async fn wait_until<F: Future<Output = bool>>(
+        &mut self,
+        what: &str,
+        wait: Duration,
+        ready: impl Fn() -> F,
+    ) {
         let deadline = Instant::now() + wait;
         while !ready().await {
             if let Some(status) = self.ended() {
-                panic!("{} ended ({status}) before {what}:\n{}", self.name, self.log());
+                panic!(
+                    "{} ended ({status}) before {what}:\n{}",
+                    self.name,
+                    self.log()
+                );
             }
-            assert!(Instant::now() < deadline, "{}: not {what} after {wait:?}:\n{}", self.name, self.log());
+            assert!(
+                Instant::now() < deadline,
+                "{}: not {what} after {wait:?}:\n{}",
+                self.name,
+                self.log()
+            );
             tokio::time::sleep(POLL_EVERY).await;
         }
     }
@@ -175,8 +216,18 @@ impl Drop for Process {
         }
         if std::thread::panicking() {
             let log = self.log();
-            let from = log.char_indices().map(|(at, _)| at).find(|at| log.len() - at <= LOG_BYTES_SHOWN).unwrap_or(0);
-            eprintln!("--- log of {} (pid {}, {:?}):\n{}", self.name, self.pid(), self.status, &log[from..]);
+            let from = log
+                .char_indices()
+                .map(|(at, _)| at)
+                .find(|at| log.len() - at <= LOG_BYTES_SHOWN)
+                .unwrap_or(0);
+            eprintln!(
+                "--- log of {} (pid {}, {:?}):\n{}",
+                self.name,
+                self.pid(),
+                self.status,
+                &log[from..]
+            );
         }
     }
 }

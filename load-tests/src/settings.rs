@@ -13,7 +13,10 @@ impl Settings {
     /// Sets `table.key` to a value in TOML's spelling. The last one counts.
     pub fn set(&mut self, path: &str, value: &str) -> &mut Settings {
         let (table, key) = path.rsplit_once('.').expect("a setting lies in a table");
-        self.tables.entry(table.to_owned()).or_default().insert(key.to_owned(), value.to_owned());
+        self.tables
+            .entry(table.to_owned())
+            .or_default()
+            .insert(key.to_owned(), value.to_owned());
         self
     }
 
@@ -49,8 +52,15 @@ mod tests {
     #[test]
     fn tables_are_written_once() {
         let mut settings = Settings::default();
-        settings.set("cache.memory", "1").set_text("a.b.c", "d").set("cache.keep", "2").set("cache.memory", "3");
+        settings
+            .set("cache.memory", "1")
+            .set_text("a.b.c", "d")
+            .set("cache.keep", "2")
+            .set("cache.memory", "3");
         settings.add("[[listen]]");
-        assert_eq!(settings.to_toml(), "[a.b]\nc = \"d\"\n[cache]\nkeep = 2\nmemory = 3\n[[listen]]\n");
+        assert_eq!(
+            settings.to_toml(),
+            "[a.b]\nc = \"d\"\n[cache]\nkeep = 2\nmemory = 3\n[[listen]]\n"
+        );
     }
 }

@@ -28,12 +28,17 @@ impl Body {
         let lengths: Vec<&str> = fields.lines("Content-Length").collect();
         match (coding.as_str(), lengths.as_slice()) {
             ("", []) => Ok(otherwise),
-            ("", [length]) => match length.parse().with_context(|| format!("Content-Length {length:?}"))? {
+            ("", [length]) => match length
+                .parse()
+                .with_context(|| format!("Content-Length {length:?}"))?
+            {
                 0 => Ok(Body::Empty),
                 length => Ok(Body::Length(length)),
             },
             ("chunked", []) => Ok(Body::Chunked(0)),
-            _ => bail!("ambiguous framing: Transfer-Encoding {coding:?}, Content-Length {lengths:?}"),
+            _ => {
+                bail!("ambiguous framing: Transfer-Encoding {coding:?}, Content-Length {lengths:?}")
+            }
         }
     }
 }
@@ -49,7 +54,11 @@ pub struct Wire<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     pub fn new(stream: S) -> Wire<S> {
-        Wire { stream, ahead: Vec::new(), at: 0 }
+        Wire {
+            stream,
+            ahead: Vec::new(),
+            at: 0,
+        }
     }
 
     pub async fn write(&mut self, bytes: &[u8]) -> Result<()> {
@@ -116,7 +125,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Exactly so many bytes.
     pub async fn read_exactly(&mut self, count: usize) -> Result<Vec<u8>> {
         while self.unread().len() < count {
-            ensure!(self.fill().await? > 0, "the stream ends {} bytes early", count - self.unread().len());
+            ensure!(
+                self.fill().await? > 0,
+                "the stream ends {} bytes early",
+                count - self.unread().len()
+            );
         }
         Ok(self.take(count))
     }
@@ -126,14 +139,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         let mut searched = 0;
         loop {
             let unread = self.unread();
-            if let Some(found) = unread[searched..].windows(mark.len()).position(|window| window == mark) {
+            if let Some(found) = unread[searched..]
+                .windows(mark.len())
+                .position(|window| window == mark)
+            {
                 return Ok(Some(self.take(searched + found + mark.len())));
             }
             searched = unread.len().saturating_sub(mark.len() - 1);
-            ensure!(unread.len() < HEAD_BYTES_MAX, "no {:?} within {HEAD_BYTES_MAX} bytes", mark.escape_ascii().to_string());
+            ensure!(
+                unread.len() < HEAD_BYTES_MAX,
+                "no {:?} within {HEAD_BYTES_MAX} bytes",
+                mark.escape_ascii().to_string()
+            );
             if self.fill().await? == 0 {
                 let rest = self.unread();
-                ensure!(rest.is_empty(), "the stream ends in the middle of a head: {}", rest.escape_ascii());
+                ensure!(
+                    rest.is_empty(),
+                    "the stream ends in the middle of a head: {}",
+                    rest.escape_ascii()
+                );
                 return Ok(None);
             }
         }
@@ -145,7 +169,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     /// The next piece of a body, never empty; `None` at its end, with the trailers added to `trailers`.
-    pub async fn read_body(&mut self, body: &mut Body, trailers: &mut Fields) -> Result<Option<Vec<u8>>> {
+    pub async fn read_body(
+        &mut self,
+        body: &mut Body,
+        trailers: &mut Fields,
+    ) -> Result<Option<Vec<u8>>> {
         match body {
             Body::Empty => Ok(None),
             Body::UntilClose => {
@@ -153,7 +181,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
                 Ok(if piece.is_empty() { None } else { Some(piece) })
             }
             Body::Length(left) => {
-                let piece = self.read_at_most(*left).await.with_context(|| format!("{left} bytes are missing"))?;
+                let piece = self
+                    .read_at_most(*left)
+                    .await
+                    .with_context(|| format!("{left} bytes are missing"))?;
                 *left -= piece.len() as u64;
                 if *left == 0 {
                     *body = Body::Empty;
@@ -169,7 +200,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
                     *body = Body::Empty;
                     return Ok(None);
                 }
-                let piece = self.read_at_most(*left).await.with_context(|| format!("{left} bytes of a chunk are missing"))?;
+                let piece = self
+                    .read_at_most(*left)
+                    .await
+                    .with_context(|| format!("{left} bytes of a chunk are missing"))?;
                 *left -= piece.len() as u64;
                 if *left == 0 {
                     let end = self.read_exactly(2).await?;
@@ -184,12 +218,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         if self.unread().is_empty() {
             ensure!(self.fill().await? > 0, "the stream ends early");
         }
-        let count = self.unread().len().min(usize::try_from(most).unwrap_or(usize::MAX));
+        let count = self
+            .unread()
+            .len()
+            .min(usize::try_from(most).unwrap_or(usize::MAX));
         Ok(self.take(count))
     }
 
     async fn read_chunk_size(&mut self) -> Result<u64> {
-        let line = self.read_until(b"\r\n").await?.context("the stream ends before the last chunk")?;
+        let line = self
+            .read_until(b"\r\n")
+            .await?
+            .context("the stream ends before the last chunk")?;
         let line = line.strip_suffix(b"\r\n").unwrap_or(&line);
         let text = std::str::from_utf8(line).context("chunk size")?;
         u64::from_str_radix(text, 16).with_context(|| format!("chunk size {text:?}"))
@@ -197,7 +237,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
     async fn read_trailers(&mut self, trailers: &mut Fields) -> Result<()> {
         loop {
-            let line = self.read_until(b"\r\n").await?.context("the stream ends before the trailers' blank line")?;
+            let line = self
+                .read_until(b"\r\n")
+                .await?
+                .context("the stream ends before the trailers' blank line")?;
             let line = line.strip_suffix(b"\r\n").unwrap_or(&line);
             if line.is_empty() {
                 return Ok(());
@@ -227,7 +270,10 @@ mod tests {
                 Err(problem) => break Err(problem.to_string()),
             }
         };
-        let result = result.as_ref().map(|(body, trailer)| (*body, trailer.as_str())).map_err(String::as_str);
+        let result = result
+            .as_ref()
+            .map(|(body, trailer)| (*body, trailer.as_str()))
+            .map_err(String::as_str);
         assert_eq!(result, expected, "{}", sent.escape_ascii());
         drop(wire);
         sending.await.unwrap();
@@ -238,12 +284,37 @@ mod tests {
         check(b"hello, and more", Body::Length(5), Ok((b"hello", ""))).await;
         check(b"hello", Body::UntilClose, Ok((b"hello", ""))).await;
         check(b"ignored", Body::Empty, Ok((b"", ""))).await;
-        check(b"3\r\nabc\r\nA\r\n0123456789\r\n0\r\nT: v\r\n\r\nnext", Body::Chunked(0), Ok((b"abc0123456789", "v"))).await;
+        check(
+            b"3\r\nabc\r\nA\r\n0123456789\r\n0\r\nT: v\r\n\r\nnext",
+            Body::Chunked(0),
+            Ok((b"abc0123456789", "v")),
+        )
+        .await;
         check(b"hell", Body::Length(5), Err("1 bytes are missing")).await;
-        check(b"3\r\nab", Body::Chunked(0), Err("1 bytes of a chunk are missing")).await;
-        check(b"3\r\nabcd\r\n", Body::Chunked(0), Err("a chunk ends with d\\r")).await;
-        check(b"3;ext\r\nabc\r\n", Body::Chunked(0), Err("chunk size \"3;ext\"")).await;
-        check(b"3\r\nabc\r\n", Body::Chunked(0), Err("the stream ends before the last chunk")).await;
+        check(
+            b"3\r\nab",
+            Body::Chunked(0),
+            Err("1 bytes of a chunk are missing"),
+        )
+        .await;
+        check(
+            b"3\r\nabcd\r\n",
+            Body::Chunked(0),
+            Err("a chunk ends with d\\r"),
+        )
+        .await;
+        check(
+            b"3;ext\r\nabc\r\n",
+            Body::Chunked(0),
+            Err("chunk size \"3;ext\""),
+        )
+        .await;
+        check(
+            b"3\r\nabc\r\n",
+            Body::Chunked(0),
+            Err("the stream ends before the last chunk"),
+        )
+        .await;
     }
 
     #[tokio::test]

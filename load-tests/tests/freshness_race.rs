@@ -4,6 +4,8 @@
 //! ended; the judging comes afterwards. A read may see the last write that was answered before the read began, or any
 //! write that overlaps the read, and nothing else.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,7 +22,7 @@ const KEYS: usize = 4;
 const READERS_PER_KEY: usize = 4;
 const WRITES_PER_KEY: usize = 500;
 /// Readers go on until the writers are done; this bounds them when a writer is slow.
-const READS_MAX: usize = 20_000;
+const READS_MAX: usize = 60_000;
 /// For the load; whoever has not finished by then stops.
 const TIME_MAX: Duration = Duration::from_secs(30);
 
@@ -62,7 +64,10 @@ enum How {
 enum Saw {
     Gone,
     /// A number, a tag, or both.
-    Value { number: Option<u64>, tag: Option<String> },
+    Value {
+        number: Option<u64>,
+        tag: Option<String>,
+    },
     /// If-Match failed: the key holds something else than this tag.
     NotTag(String),
 }
@@ -99,7 +104,10 @@ async fn write(address: SocketAddr, key: usize, deadline: Instant) -> Vec<Write>
             (1, _) => (put.field("If-Match", "\"0\""), 412),
             (2, Some(_)) => (put.field("If-None-Match", "*"), 412),
             (3 | 4, Some(tag)) => (put.field("If-Match", tag), 200),
-            (5, Some(_)) => (Request::new("DELETE", &path).field("If-Match", "\"0\""), 412),
+            (5, Some(_)) => (
+                Request::new("DELETE", &path).field("If-Match", "\"0\""),
+                412,
+            ),
             _ => (put, 200),
         };
         let began = Instant::now();
@@ -109,9 +117,16 @@ async fn write(address: SocketAddr, key: usize, deadline: Instant) -> Vec<Write>
         if expected == 200 {
             state = match request.method.as_str() {
                 "DELETE" => State::Gone,
-                _ => State::Value { number, tag: answer.field("ETag").expect("a write has a tag").to_owned() },
+                _ => State::Value {
+                    number,
+                    tag: answer.field("ETag").expect("a write has a tag").to_owned(),
+                },
             };
-            writes.push(Write { began, ended, made: state.clone() });
+            writes.push(Write {
+                began,
+                ended,
+                made: state.clone(),
+            });
         }
         // Sometimes time for the readers to store what they read.
         if random.random_range(0..4) == 0 {
@@ -121,13 +136,20 @@ async fn write(address: SocketAddr, key: usize, deadline: Instant) -> Vec<Write>
     writes
 }
 
-async fn read(address: SocketAddr, key: usize, seed: u64, done: Arc<AtomicBool>, count: Arc<AtomicU64>) -> Vec<Read> {
+async fn read(
+    address: SocketAddr,
+    key: usize,
+    seed: u64,
+    done: Arc<AtomicBool>,
+    count: Arc<AtomicU64>,
+) -> Vec<Read> {
     let mut random = StdRng::seed_from_u64(seed);
     let mut connection = Connection::open(address).await.unwrap();
     let path = format!("/kv/race/{key}");
     let mut reads = Vec::new();
     let mut last_tag: Option<String> = None;
-    while !done.load(Ordering::Relaxed) && count.fetch_add(1, Ordering::Relaxed) < READS_MAX as u64 {
+    while !done.load(Ordering::Relaxed) && count.fetch_add(1, Ordering::Relaxed) < READS_MAX as u64
+    {
         let get = Request::get(&path);
         let (how, request) = match (random.random_range(0..10), &last_tag) {
             (0, _) => (How::Head, Request::new("HEAD", &path)),
@@ -143,7 +165,12 @@ async fn read(address: SocketAddr, key: usize, seed: u64, done: Arc<AtomicBool>,
         if let Saw::Value { tag: Some(tag), .. } = &saw {
             last_tag = Some(tag.clone());
         }
-        reads.push(Read { began, ended, how, saw });
+        reads.push(Read {
+            began,
+            ended,
+            how,
+            saw,
+        });
     }
     reads
 }
@@ -152,11 +179,20 @@ fn interpret(answer: &Response, how: How, asked: Option<&str>) -> Saw {
     let tag = answer.field("ETag").map(str::to_owned);
     match (answer.status(), how) {
         (200, How::Head) => Saw::Value { number: None, tag },
-        (200 | 206, _) => Saw::Value { number: Some(number_in(&answer.body)), tag },
+        (200 | 206, _) => Saw::Value {
+            number: Some(number_in(&answer.body)),
+            tag,
+        },
         (304, How::Revalidating) => {
             let asked = asked.map(str::to_owned);
-            assert!(tag.is_none() || tag == asked, "a 304 with another tag: {answer:?}");
-            Saw::Value { number: None, tag: asked }
+            assert!(
+                tag.is_none() || tag == asked,
+                "a 304 with another tag: {answer:?}"
+            );
+            Saw::Value {
+                number: None,
+                tag: asked,
+            }
         }
         (404, _) => Saw::Gone,
         (412, How::Matching) => Saw::NotTag(asked.expect("such reads name a tag").to_owned()),
@@ -168,8 +204,15 @@ fn interpret(answer: &Response, how: How, asked: Option<&str>) -> Saw {
 fn explains(state: &State, saw: &Saw) -> bool {
     match (state, saw) {
         (State::Gone, Saw::Gone | Saw::NotTag(_)) => true,
-        (State::Value { number, tag }, Saw::Value { number: saw_number, tag: saw_tag }) => {
-            saw_number.is_none_or(|saw| saw == *number) && saw_tag.as_ref().is_none_or(|saw| saw == tag)
+        (
+            State::Value { number, tag },
+            Saw::Value {
+                number: saw_number,
+                tag: saw_tag,
+            },
+        ) => {
+            saw_number.is_none_or(|saw| saw == *number)
+                && saw_tag.as_ref().is_none_or(|saw| saw == tag)
         }
         (State::Value { tag, .. }, Saw::NotTag(other)) => tag != other,
         _ => false,
@@ -188,9 +231,17 @@ fn judge(key: usize, writes: &[Write], reads: &[Read]) -> Vec<String> {
             count => &writes[count - 1].made,
         };
         let during = writes[answered..begun].iter().map(|write| &write.made);
-        if !std::iter::once(before).chain(during).any(|state| explains(state, &read.saw)) {
-            let since = answered.checked_sub(1).map(|index| read.began - writes[index].ended);
-            wrong.push(format!("key {key}: {:?} read saw {:?}, {since:?} after {before:?} was answered", read.how, read.saw));
+        if !std::iter::once(before)
+            .chain(during)
+            .any(|state| explains(state, &read.saw))
+        {
+            let since = answered
+                .checked_sub(1)
+                .map(|index| read.began - writes[index].ended);
+            wrong.push(format!(
+                "key {key}: {:?} read saw {:?}, {since:?} after {before:?} was answered",
+                read.how, read.saw
+            ));
         }
     }
     wrong
@@ -207,7 +258,12 @@ async fn no_read_that_starts_after_a_writes_answer_sees_an_older_value() {
     for reader in 0..KEYS * READERS_PER_KEY {
         let (done, count) = (Arc::clone(&done), Arc::clone(&count));
         let (address, key) = (front.address, reader % KEYS);
-        readers.spawn(async move { (key, read(address, key, reader as u64 + 100, done, count).await) });
+        readers.spawn(async move {
+            (
+                key,
+                read(address, key, reader as u64 + 100, done, count).await,
+            )
+        });
     }
     let mut writers = JoinSet::new();
     for key in 0..KEYS {
@@ -233,9 +289,17 @@ async fn no_read_that_starts_after_a_writes_answer_sees_an_older_value() {
     let scrape = front.scrape().await.unwrap();
     let from_store = scrape.sum("varnish_main_cache_hit");
     eprintln!("{written} writes, {reads} reads {hits:?}, {from_store} of them from the store");
-    assert!(wrong.is_empty(), "{} of {reads} reads are wrong:\n{}", wrong.len(), wrong[..wrong.len().min(20)].join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {reads} reads are wrong:\n{}",
+        wrong.len(),
+        wrong[..wrong.len().min(20)].join("\n")
+    );
     // Otherwise the test has shown nothing.
-    assert!(written >= 500 && reads >= 2000 && hits.iter().all(|count| *count >= 20), "too little load");
+    assert!(
+        written >= 500 && reads >= 2000 && hits.iter().all(|count| *count >= 20),
+        "too little load"
+    );
     assert!(from_store >= 100.0, "the store was not in the way");
 }
 
@@ -254,11 +318,18 @@ async fn conditional_edits_through_the_front_door_lose_nothing() {
             let (mut edits, mut refused) = (0, 0_u64);
             let deadline = Instant::now() + TIME_MAX;
             while edits < EDITS {
-                assert!(Instant::now() < deadline, "{edits} edits, {refused} refused");
-                let now = connection.ask(&Request::get("/kv/race/counter")).await.unwrap();
+                assert!(
+                    Instant::now() < deadline,
+                    "{edits} edits, {refused} refused"
+                );
+                let now = connection
+                    .ask(&Request::get("/kv/race/counter"))
+                    .await
+                    .unwrap();
                 let number: u64 = now.text().parse().unwrap();
                 let tag = now.field("ETag").unwrap();
-                let edit = Request::put("/kv/race/counter", (number + 1).to_string()).field("If-Match", tag);
+                let edit = Request::put("/kv/race/counter", (number + 1).to_string())
+                    .field("If-Match", tag);
                 match connection.ask(&edit).await.unwrap().status() {
                     200 => edits += 1,
                     412 => refused += 1,
@@ -269,7 +340,10 @@ async fn conditional_edits_through_the_front_door_lose_nothing() {
         });
     }
     let refused: u64 = editors.join_all().await.into_iter().sum();
-    assert_eq!(front.get("/kv/race/counter").await.text(), (EDITORS as u64 * EDITS).to_string());
+    assert_eq!(
+        front.get("/kv/race/counter").await.text(),
+        (EDITORS as u64 * EDITS).to_string()
+    );
     assert!(refused > 0, "nobody was in anybody's way");
 }
 
@@ -277,14 +351,37 @@ async fn conditional_edits_through_the_front_door_lose_nothing() {
 fn the_judge_knows_right_from_wrong() {
     let start = Instant::now();
     let at = |milliseconds| start + Duration::from_millis(milliseconds);
-    let value = |number: u64| State::Value { number, tag: format!("\"{number}\"") };
-    let write = |began, ended, made| Write { began: at(began), ended: at(ended), made };
-    let writes = [write(10, 20, value(1)), write(30, 40, value(2)), write(50, 60, State::Gone)];
-    let check = |began, ended, saw, right: bool| {
-        let read = Read { began: at(began), ended: at(ended), how: How::Plain, saw };
-        assert_eq!(judge(0, &writes, std::slice::from_ref(&read)).is_empty(), right, "{read:?}");
+    let value = |number: u64| State::Value {
+        number,
+        tag: format!("\"{number}\""),
     };
-    let saw = |number: u64| Saw::Value { number: Some(number), tag: None };
+    let write = |began, ended, made| Write {
+        began: at(began),
+        ended: at(ended),
+        made,
+    };
+    let writes = [
+        write(10, 20, value(1)),
+        write(30, 40, value(2)),
+        write(50, 60, State::Gone),
+    ];
+    let check = |began, ended, saw, right: bool| {
+        let read = Read {
+            began: at(began),
+            ended: at(ended),
+            how: How::Plain,
+            saw,
+        };
+        assert_eq!(
+            judge(0, &writes, std::slice::from_ref(&read)).is_empty(),
+            right,
+            "{read:?}"
+        );
+    };
+    let saw = |number: u64| Saw::Value {
+        number: Some(number),
+        tag: None,
+    };
     check(0, 5, Saw::Gone, true);
     check(0, 5, saw(1), false);
     check(0, 15, saw(1), true);

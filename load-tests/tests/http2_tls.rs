@@ -1,5 +1,7 @@
 //! HTTP/2 and TLS: by the `h2` crate, by rustls, and by the real `curl`.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -28,7 +30,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const LARGE_BYTES: usize = 3 << 20;
 
 fn data(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tls").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data/tls")
+        .join(name)
 }
 
 fn certificate(name: &str) -> CertificateDer<'static> {
@@ -40,19 +44,45 @@ async fn backend() -> Backend {
     Backend::start(|mut exchange| async move {
         let head = exchange.seen.head.clone();
         match head.target.as_str() {
-            "/large" => exchange.reply(200, &[FRESH], Pattern::new().bytes(LARGE_BYTES)).await?,
+            "/large" => {
+                exchange
+                    .reply(200, &[FRESH], Pattern::new().bytes(LARGE_BYTES))
+                    .await?
+            }
             "/slow" => {
                 sleep(Duration::from_millis(800)).await;
-                exchange.reply(200, &[("Cache-Control", "no-store")], "slow").await?;
+                exchange
+                    .reply(200, &[("Cache-Control", "no-store")], "slow")
+                    .await?;
             }
             "/trailers" => {
-                exchange.write_head(200, &[("Transfer-Encoding", "chunked"), ("Trailer", "X-Sum"), ("Cache-Control", "no-store")]).await?;
+                exchange
+                    .write_head(
+                        200,
+                        &[
+                            ("Transfer-Encoding", "chunked"),
+                            ("Trailer", "X-Sum"),
+                            ("Cache-Control", "no-store"),
+                        ],
+                    )
+                    .await?;
                 exchange.write_chunk(b"body").await?;
-                let sum = exchange.seen.trailers.get("X-Up").unwrap_or("none").to_owned();
-                exchange.write(format!("0\r\nX-Sum: {sum}\r\n\r\n").as_bytes()).await?;
+                let sum = exchange
+                    .seen
+                    .trailers
+                    .get("X-Up")
+                    .unwrap_or("none")
+                    .to_owned();
+                exchange
+                    .write(format!("0\r\nX-Sum: {sum}\r\n\r\n").as_bytes())
+                    .await?;
             }
             target => {
-                let control = if target.starts_with("/cached") { FRESH } else { ("Cache-Control", "no-store") };
+                let control = if target.starts_with("/cached") {
+                    FRESH
+                } else {
+                    ("Cache-Control", "no-store")
+                };
                 let said = format!("{} {target} {}", head.method, exchange.seen.body_bytes);
                 exchange.reply(200, &[control], said).await?;
             }
@@ -77,7 +107,9 @@ impl Answer {
     }
 
     fn is_hit(&self) -> bool {
-        self.fields.get("x-cache").is_some_and(|value| value == "HIT")
+        self.fields
+            .get("x-cache")
+            .is_some_and(|value| value == "HIT")
     }
 }
 
@@ -90,7 +122,9 @@ async fn prior_knowledge(address: SocketAddr) -> SendRequest<Bytes> {
 }
 
 fn request(method: &str, target: &str) -> http::request::Builder {
-    http::Request::builder().method(method).uri(format!("http://lacquer.test{target}"))
+    http::Request::builder()
+        .method(method)
+        .uri(format!("http://lacquer.test{target}"))
 }
 
 async fn ask(
@@ -101,7 +135,8 @@ async fn ask(
 ) -> Result<Answer, h2::Error> {
     let asked = async {
         let mut client = client.clone().ready().await?;
-        let (response, mut stream) = client.send_request(request.body(()).unwrap(), body.is_none())?;
+        let (response, mut stream) =
+            client.send_request(request.body(()).unwrap(), body.is_none())?;
         if let Some(body) = body {
             // The crate keeps what the window does not take yet.
             stream.send_data(body.into(), trailers.is_none())?;
@@ -118,13 +153,20 @@ async fn ask(
             body.extend_from_slice(&piece);
         }
         let trailers = incoming.trailers().await?;
-        Ok(Answer { status: head.status.as_u16(), fields: head.headers, body, trailers })
+        Ok(Answer {
+            status: head.status.as_u16(),
+            fields: head.headers,
+            body,
+            trailers,
+        })
     };
     timeout(PATIENCE, asked).await.expect("an answer in time")
 }
 
 async fn get(client: &SendRequest<Bytes>, target: &str) -> Answer {
-    ask(client, request("GET", target), None, None).await.unwrap()
+    ask(client, request("GET", target), None, None)
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -134,23 +176,47 @@ async fn http_2_is_spoken_with_prior_knowledge() {
     let client = prior_knowledge(front.address).await;
     for hit in [false, true] {
         let answer = get(&client, "/cached").await;
-        assert_eq!((answer.status, answer.text().as_str(), answer.is_hit()), (200, "GET /cached 0", hit));
+        assert_eq!(
+            (answer.status, answer.text().as_str(), answer.is_hit()),
+            (200, "GET /cached 0", hit)
+        );
         for forbidden in ["connection", "transfer-encoding", "keep-alive"] {
             assert!(!answer.fields.contains_key(forbidden), "{answer:?}");
         }
     }
     // One store for both versions.
     assert!(front.get("/cached").await.is_hit());
-    let head = ask(&client, request("HEAD", "/cached"), None, None).await.unwrap();
+    let head = ask(&client, request("HEAD", "/cached"), None, None)
+        .await
+        .unwrap();
     assert_eq!((head.status, head.body.len()), (200, 0));
     assert_eq!(head.fields["content-length"], "13");
-    let post = ask(&client, request("POST", "/posted"), Some(b"hello".to_vec()), None).await.unwrap();
+    let post = ask(
+        &client,
+        request("POST", "/posted"),
+        Some(b"hello".to_vec()),
+        None,
+    )
+    .await
+    .unwrap();
     assert_eq!(post.text(), "POST /posted 5");
-    let part = ask(&client, request("GET", "/cached").header("range", "bytes=0-2"), None, None).await.unwrap();
+    let part = ask(
+        &client,
+        request("GET", "/cached").header("range", "bytes=0-2"),
+        None,
+        None,
+    )
+    .await
+    .unwrap();
     assert_eq!((part.status, part.text().as_str()), (206, "GET"));
     let seen = &backend.seen_at("/posted")[0];
-    assert_eq!((seen.head.version.as_str(), seen.field("Host")), ("HTTP/1.1", Some("lacquer.test")));
-    let purge = ask(&client, request("PURGE", "/cached"), None, None).await.unwrap();
+    assert_eq!(
+        (seen.head.version.as_str(), seen.field("Host")),
+        ("HTTP/1.1", Some("lacquer.test"))
+    );
+    let purge = ask(&client, request("PURGE", "/cached"), None, None)
+        .await
+        .unwrap();
     assert_eq!(purge.status, 200);
     assert!(!get(&client, "/cached").await.is_hit());
 }
@@ -173,9 +239,16 @@ async fn http_2_streams_do_not_wait_for_each_other() {
     }
     for (target, status, took) in streams.join_all().await {
         assert_eq!(status, 200);
-        assert!(target == "/slow" || took < Duration::from_millis(700), "{target} took {took:?}");
+        assert!(
+            target == "/slow" || took < Duration::from_millis(700),
+            "{target} took {took:?}"
+        );
     }
-    assert!(started.elapsed() < Duration::from_secs(5), "the slow ones stood in line: {:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "the slow ones stood in line: {:?}",
+        started.elapsed()
+    );
 }
 
 #[tokio::test]
@@ -186,14 +259,26 @@ async fn large_bodies_and_trailers_pass_over_http_2() {
     let content = Pattern::new().bytes(LARGE_BYTES);
     for hit in [false, true] {
         let answer = get(&client, "/large").await;
-        assert!(answer.body == content && answer.is_hit() == hit, "{} bytes", answer.body.len());
+        assert!(
+            answer.body == content && answer.is_hit() == hit,
+            "{} bytes",
+            answer.body.len()
+        );
     }
-    let upload = ask(&client, request("PUT", "/up"), Some(content.clone()), None).await.unwrap();
+    let upload = ask(&client, request("PUT", "/up"), Some(content.clone()), None)
+        .await
+        .unwrap();
     assert_eq!(upload.text(), format!("PUT /up {LARGE_BYTES}"));
     assert!(backend.seen_at("/up")[0].body == content[..1 << 20]);
     let mut trailers = HeaderMap::new();
     trailers.insert("x-up", "17".parse().unwrap());
-    let answer = ask(&client, request("POST", "/trailers").header("te", "trailers"), Some(b"x".to_vec()), Some(trailers)).await;
+    let answer = ask(
+        &client,
+        request("POST", "/trailers").header("te", "trailers"),
+        Some(b"x".to_vec()),
+        Some(trailers),
+    )
+    .await;
     let answer = answer.unwrap();
     assert_eq!(answer.text(), "body");
     assert_eq!(answer.trailers.expect("trailers pass")["x-sum"], "17");
@@ -203,7 +288,9 @@ async fn large_bodies_and_trailers_pass_over_http_2() {
 async fn limits_hold_over_http_2() {
     let backend = backend().await;
     let front = Front::start_with(backend.address, |settings| {
-        settings.set("limits.target_bytes_max", "1000").set("limits.request_body_bytes_max", "10000");
+        settings
+            .set("limits.target_bytes_max", "1000")
+            .set("limits.request_body_bytes_max", "10000");
         settings.set("limits.header_count_max", "20");
     })
     .await;
@@ -218,11 +305,22 @@ async fn limits_hold_over_http_2() {
     let stated = request("PUT", "/up").header("content-length", "10001");
     let stated = ask(&client, stated, Some(vec![b'x'; 10_001]), None).await;
     assert_eq!(stated.expect("an answer, not only a reset").status, 413);
-    let unstated = ask(&client, request("PUT", "/up"), Some(vec![b'x'; 10_001]), None).await;
+    let unstated = ask(
+        &client,
+        request("PUT", "/up"),
+        Some(vec![b'x'; 10_001]),
+        None,
+    )
+    .await;
     assert_eq!(unstated.expect("an answer, not only a reset").status, 413);
     // The connection outlives each of them.
     assert_eq!(get(&client, "/cached").await.status, 200);
-    assert!(backend.seen_at("/up").iter().all(|seen| seen.body_bytes <= 10_000));
+    assert!(
+        backend
+            .seen_at("/up")
+            .iter()
+            .all(|seen| seen.body_bytes <= 10_000)
+    );
 }
 
 #[tokio::test]
@@ -232,7 +330,9 @@ async fn a_stream_that_is_reset_hurts_nobody() {
     let client = prior_knowledge(front.address).await;
     for _ in 0..20 {
         let mut ready = client.clone().ready().await.unwrap();
-        let (response, mut stream) = ready.send_request(request("GET", "/slow").body(()).unwrap(), true).unwrap();
+        let (response, mut stream) = ready
+            .send_request(request("GET", "/slow").body(()).unwrap(), true)
+            .unwrap();
         stream.send_reset(h2::Reason::CANCEL);
         drop(response);
     }
@@ -245,7 +345,9 @@ async fn tls_front(backend: &Backend) -> (Front, SocketAddr) {
         settings.add(&format!("[[listen]]\naddress = \"{address}\"\ntls = true"));
         for name in ["one", "two"] {
             let (certificate, key) = (data(&format!("{name}.pem")), data(&format!("{name}.key")));
-            settings.add(&format!("[[tls.certificates]]\ncertificate = {certificate:?}\nkey = {key:?}"));
+            settings.add(&format!(
+                "[[tls.certificates]]\ncertificate = {certificate:?}\nkey = {key:?}"
+            ));
         }
     })
     .await;
@@ -253,7 +355,11 @@ async fn tls_front(backend: &Backend) -> (Front, SocketAddr) {
 }
 
 /// A connection to a name, which offers these protocols.
-async fn connect(address: SocketAddr, name: &'static str, protocols: &[&str]) -> anyhow::Result<TlsStream<TcpStream>> {
+async fn connect(
+    address: SocketAddr,
+    name: &'static str,
+    protocols: &[&str],
+) -> anyhow::Result<TlsStream<TcpStream>> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(certificate("ca.pem"))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -261,14 +367,25 @@ async fn connect(address: SocketAddr, name: &'static str, protocols: &[&str]) ->
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    config.alpn_protocols = protocols
+        .iter()
+        .map(|protocol| protocol.as_bytes().to_vec())
+        .collect();
     let connector = TlsConnector::from(Arc::new(config));
     let stream = TcpStream::connect(address).await?;
-    Ok(timeout(PATIENCE, connector.connect(ServerName::try_from(name)?, stream)).await??)
+    Ok(timeout(
+        PATIENCE,
+        connector.connect(ServerName::try_from(name)?, stream),
+    )
+    .await??)
 }
 
 fn presented(stream: &TlsStream<TcpStream>) -> CertificateDer<'static> {
-    let certificates = stream.get_ref().1.peer_certificates().expect("the handshake is done");
+    let certificates = stream
+        .get_ref()
+        .1
+        .peer_certificates()
+        .expect("the handshake is done");
     certificates[0].clone().into_owned()
 }
 
@@ -288,10 +405,20 @@ async fn tls_offers_both_versions_and_chooses_certificates_by_name() {
         let stream = connect(address, name, &["http/1.1"]).await.unwrap();
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
         let mut old = Connection::over(stream);
-        let answer = old.ask(&Request::get("/cached").field("Host", name)).await.unwrap();
+        let answer = old
+            .ask(&Request::get("/cached").field("Host", name))
+            .await
+            .unwrap();
         assert!(answer.is_hit(), "{answer:?}");
         let silent = connect(address, name, &[]).await.unwrap();
-        assert_eq!(Connection::over(silent).ask(&Request::get("/cached").field("Host", name)).await.unwrap().status(), 200);
+        assert_eq!(
+            Connection::over(silent)
+                .ask(&Request::get("/cached").field("Host", name))
+                .await
+                .unwrap()
+                .status(),
+            200
+        );
     }
     // A name that no certificate has gets the first, which the client refuses.
     assert!(connect(address, "three.test", &["h2"]).await.is_err());
@@ -300,7 +427,9 @@ async fn tls_offers_both_versions_and_chooses_certificates_by_name() {
     plain.send(&Request::get("/cached")).await.unwrap();
     assert!(plain.receive("GET").await.is_err());
     // The two hosts are two keys; so are the two schemes.
-    let other = front.ask(&Request::get("/cached").field("Host", "one.test")).await;
+    let other = front
+        .ask(&Request::get("/cached").field("Host", "one.test"))
+        .await;
     assert!(!other.is_hit(), "{other:?}");
 }
 
@@ -310,24 +439,41 @@ async fn certificates_are_read_again_on_sighup() {
     let folder = tempfile::tempdir().unwrap();
     let install = |name: &str| {
         for kind in ["pem", "key"] {
-            std::fs::copy(data(&format!("{name}.{kind}")), folder.path().join(format!("live.{kind}"))).unwrap();
+            std::fs::copy(
+                data(&format!("{name}.{kind}")),
+                folder.path().join(format!("live.{kind}")),
+            )
+            .unwrap();
         }
     };
     install("one");
     let address = free_address();
     let mut front = Front::start_with(backend.address, |settings| {
-        let (certificate, key) = (folder.path().join("live.pem"), folder.path().join("live.key"));
+        let (certificate, key) = (
+            folder.path().join("live.pem"),
+            folder.path().join("live.key"),
+        );
         settings.add(&format!("[[listen]]\naddress = \"{address}\"\ntls = true"));
-        settings.add(&format!("[[tls.certificates]]\ncertificate = {certificate:?}\nkey = {key:?}"));
+        settings.add(&format!(
+            "[[tls.certificates]]\ncertificate = {certificate:?}\nkey = {key:?}"
+        ));
     })
     .await;
     let mut kept = Connection::over(connect(address, "one.test", &["http/1.1"]).await.unwrap());
-    assert_eq!(kept.ask(&Request::get("/cached")).await.unwrap().status(), 200);
+    assert_eq!(
+        kept.ask(&Request::get("/cached")).await.unwrap().status(),
+        200
+    );
     install("one-renewed");
     front.process.signal(Signal::SIGHUP);
     let deadline = Instant::now() + Duration::from_secs(10);
-    while presented(&connect(address, "one.test", &["h2"]).await.unwrap()) != certificate("one-renewed.pem") {
-        assert!(Instant::now() < deadline, "the renewed certificate is not used");
+    while presented(&connect(address, "one.test", &["h2"]).await.unwrap())
+        != certificate("one-renewed.pem")
+    {
+        assert!(
+            Instant::now() < deadline,
+            "the renewed certificate is not used"
+        );
         sleep(Duration::from_millis(50)).await;
     }
     // Connections and the store outlive a reload.
@@ -337,16 +483,35 @@ async fn certificates_are_read_again_on_sighup() {
     std::fs::write(folder.path().join("live.pem"), "nonsense").unwrap();
     front.process.signal(Signal::SIGHUP);
     while !front.process.log()[before..].contains("live.pem") {
-        assert!(Instant::now() < deadline, "nobody says what is wrong with the file");
+        assert!(
+            Instant::now() < deadline,
+            "nobody says what is wrong with the file"
+        );
         sleep(Duration::from_millis(50)).await;
     }
-    assert_eq!(presented(&connect(address, "one.test", &["h2"]).await.unwrap()), certificate("one-renewed.pem"));
+    assert_eq!(
+        presented(&connect(address, "one.test", &["h2"]).await.unwrap()),
+        certificate("one-renewed.pem")
+    );
 }
 
 async fn curl(args: &[&str]) -> Output {
     let mut command = tokio::process::Command::new("curl");
-    command.args(["--silent", "--show-error", "--max-time", "20", "--noproxy", "*"]).args(args).kill_on_drop(true);
-    command.output().await.expect("these tests need the program curl")
+    command
+        .args([
+            "--silent",
+            "--show-error",
+            "--max-time",
+            "20",
+            "--noproxy",
+            "*",
+        ])
+        .args(args)
+        .kill_on_drop(true);
+    command
+        .output()
+        .await
+        .expect("these tests need the program curl")
 }
 
 #[tokio::test]
@@ -355,7 +520,10 @@ async fn curl_is_served_over_every_version() {
     let (front, tls) = tls_front(&backend).await;
     let ca = data("ca.pem").display().to_string();
     let resolve = format!("one.test:{}:{}", tls.port(), tls.ip());
-    let (plain, secure) = (format!("http://{}/cached", front.address), format!("https://one.test:{}/cached", tls.port()));
+    let (plain, secure) = (
+        format!("http://{}/cached", front.address),
+        format!("https://one.test:{}/cached", tls.port()),
+    );
     let told = ["--write-out", " %{http_version} %{response_code}"];
     let cases: [(&[&str], &str); 6] = [
         (&["--http1.0", &plain], "GET /cached 0 1.1 200"),
@@ -363,12 +531,23 @@ async fn curl_is_served_over_every_version() {
         (&["--http2-prior-knowledge", &plain], "GET /cached 0 2 200"),
         // An upgrade of the old kind (h2c) is not offered any more (RFC 9113 §3.1): it stays HTTP/1.1.
         (&["--http2", &plain], "GET /cached 0 1.1 200"),
-        (&["--http2", "--cacert", &ca, "--resolve", &resolve, &secure], "GET /cached 0 2 200"),
-        (&["--http1.1", "--cacert", &ca, "--resolve", &resolve, &secure], "GET /cached 0 1.1 200"),
+        (
+            &["--http2", "--cacert", &ca, "--resolve", &resolve, &secure],
+            "GET /cached 0 2 200",
+        ),
+        (
+            &["--http1.1", "--cacert", &ca, "--resolve", &resolve, &secure],
+            "GET /cached 0 1.1 200",
+        ),
     ];
     for (args, expected) in cases {
         let output = curl(&[&told, args].concat()).await;
-        assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            expected,
+            "{args:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("large");
@@ -378,6 +557,10 @@ async fn curl_is_served_over_every_version() {
         // curl waits for 100-continue by itself with a body of this size.
         let url = format!("http://{}/up", front.address);
         let output = curl(&[version, "--upload-file", &file, &url]).await;
-        assert_eq!(String::from_utf8_lossy(&output.stdout), format!("PUT /up {LARGE_BYTES}"), "{version}");
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            format!("PUT /up {LARGE_BYTES}"),
+            "{version}"
+        );
     }
 }

@@ -95,7 +95,7 @@ pub enum AccessLogError {
 /// What the log tells of one request. Empty text means that there is none.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
-    /// When the request's first byte was read.
+    /// When the request's head was read.
     pub time: Timestamp,
     pub client: Peer,
     pub method: &'a str,
@@ -107,7 +107,7 @@ pub struct Record<'a> {
     pub status: u16,
     /// Bytes of the body sent, without framing.
     pub body_bytes: u64,
-    /// From the request's first byte read to the response's last written.
+    /// From then to the response's last byte written.
     pub duration: Duration,
     pub outcome: Outcome,
     /// Why the outcome is what it is, as in Cache-Status' `detail`.

@@ -6,6 +6,7 @@
 //! timeouts. It knows nothing of caching, backends or policy.
 
 mod date;
+mod end;
 mod error;
 mod exchange;
 mod http1;
@@ -28,7 +29,8 @@ use futures_util::FutureExt;
 use pingora_core::protocols::{ALPN, Stream};
 use tokio::sync::watch;
 
-pub use error::{ClientError, Refusal, Waiting};
+pub use end::End;
+pub use error::{ClientError, Refusal, RefusedRequest, Waiting};
 pub use exchange::{BodyLength, Departure, Exchange, SendBody, Served, StoredHead, Traffic};
 pub use info::{Address, ConnectionInfo, Tls};
 pub use settings::{DownstreamSettings, Http2Settings};
@@ -43,7 +45,11 @@ pub trait Handler: Send + Sync + 'static {
     fn handle(&self, exchange: Exchange) -> impl Future<Output = Served> + Send;
 
     /// A request was refused before it became an exchange. For counting and logging; the client has its answer.
-    fn refused(&self, _info: &ConnectionInfo, _refusal: Refusal) {}
+    fn refused(&self, _info: &ConnectionInfo, _request: RefusedRequest) {}
+
+    /// So many bytes of a request body were read and thrown away after the handler was done, so that the next
+    /// request can be read. For counting.
+    fn skipped(&self, _bytes: u64) {}
 
     /// [`Handler::handle`] panicked. For counting; the client sees the connection or the stream end.
     fn panicked(&self, _info: &ConnectionInfo) {}
@@ -55,7 +61,7 @@ async fn handle<H: Handler>(handler: &H, exchange: Exchange, info: &ConnectionIn
     let handled = AssertUnwindSafe(handler.handle(exchange)).catch_unwind();
     handled.await.unwrap_or_else(|_| {
         handler.panicked(info);
-        Served::taken()
+        Served::ended(End::Panicked)
     })
 }
 
@@ -70,14 +76,15 @@ struct Context<H> {
 /// Serves one client connection to its end, in whatever protocol the client speaks: HTTP/2 where ALPN chose it
 /// or where the first bytes on plain text are its preface (RFC 9113 §3.3), else HTTP/1.
 ///
-/// `shutdown` turns true once: replies then say that the connection ends, and idle ones end at once.
+/// `shutdown` turns true once: replies then say that the connection ends, and idle ones end at once. Gives why
+/// it ended.
 pub async fn serve_connection<H: Handler>(
     stream: Stream,
     info: ConnectionInfo,
     settings: Arc<DownstreamSettings>,
     handler: Arc<H>,
     shutdown: watch::Receiver<bool>,
-) {
+) -> End {
     let context = Context {
         info: Arc::new(info),
         settings,
@@ -88,7 +95,7 @@ pub async fn serve_connection<H: Handler>(
         Some(ALPN::H2) => http2::serve(stream, context).await,
         Some(_) => http1::serve(stream, BytesMut::new(), http1::Preface::Refused, context).await,
         None if context.info.tls.is_some() => {
-            http1::serve(stream, BytesMut::new(), http1::Preface::Refused, context).await;
+            http1::serve(stream, BytesMut::new(), http1::Preface::Refused, context).await
         }
         None => http1::serve(stream, BytesMut::new(), http1::Preface::Accepted, context).await,
     }
@@ -102,14 +109,14 @@ pub async fn serve_http1<H: Handler>(
     settings: Arc<DownstreamSettings>,
     handler: Arc<H>,
     shutdown: watch::Receiver<bool>,
-) {
+) -> End {
     let context = Context {
         info: Arc::new(info),
         settings,
         handler,
         shutdown,
     };
-    http1::serve(stream, input, http1::Preface::Refused, context).await;
+    http1::serve(stream, input, http1::Preface::Refused, context).await
 }
 
 /// Serves HTTP/2 only.
@@ -119,12 +126,12 @@ pub async fn serve_http2<H: Handler>(
     settings: Arc<DownstreamSettings>,
     handler: Arc<H>,
     shutdown: watch::Receiver<bool>,
-) {
+) -> End {
     let context = Context {
         info: Arc::new(info),
         settings,
         handler,
         shutdown,
     };
-    http2::serve(stream, context).await;
+    http2::serve(stream, context).await
 }

@@ -11,11 +11,13 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::backend::{
-    BackendError, BackendRequest, BackendResponse, BodyLength, RequestBody, ResponseBody,
+    BackendError, BackendRequest, BackendResponse, BodyLength, MalformedResponse, RequestBody,
+    ResponseBody,
 };
 use crate::bans::HeldMark;
 use crate::front::Front;
 use crate::http::{Method, ResponseHead};
+use crate::http1::{BadResponse, Malformed};
 use crate::metrics::Counter;
 use crate::object::{
     Abandoned, Body, BodyReader, BodyWriter, Growth, Kind, Object, Times, surrogate_keys,
@@ -140,19 +142,39 @@ impl FetchTask {
         // A write goes on without its client: it may have reached the backend, and then has to invalidate.
         let nobody_else =
             matches!(self.sharing, Sharing::Private) && self.fetch.head.method.is_safe();
-        match &mut self.asker {
+        let outcome = match &mut self.asker {
             Some(asker) if nobody_else => tokio::select! {
                 outcome = sent => Some(outcome),
                 () = asker.closed() => None,
             },
             _ => Some(sent.await),
+        };
+        if let Some(Ok(response)) = &outcome {
+            self.count_response(response);
         }
+        outcome
+    }
+
+    /// One response of a backend, by how long its body is going to be. A pipe has none.
+    fn count_response(&self, response: &BackendResponse) {
+        if response.is_upgrade() {
+            return;
+        }
+        let counter = match (response.head.status, response.body.length()) {
+            _ if self.fetch.head.method == Method::Head => Counter::FetchesHead,
+            (204, _) => Counter::Fetches204,
+            (304, _) => Counter::Fetches304,
+            (_, BodyLength::Known(0)) => Counter::FetchesNone,
+            (_, BodyLength::Known(_)) => Counter::FetchesLength,
+            (_, BodyLength::Chunked) => Counter::FetchesChunked,
+            (_, BodyLength::UntilClose) => Counter::FetchesEof,
+        };
+        self.front.metrics.count(counter);
     }
 
     /// A `304` for the stored answer: a new head on the same body (RFC 9111 §4.3.4).
     fn confirm(self, stale: &Arc<Object>, not_modified: &BackendResponse) {
         let now = Timestamp::now();
-        self.front.metrics.count(Counter::Fetches304);
         let mut head = revalidation::freshen(&stale.head, &not_modified.head);
         let policy = self.front.policy();
         let directives = policy.directives(&head);
@@ -189,7 +211,13 @@ impl FetchTask {
                 false
             }
             // Something about this request: the next may still use what is stored.
-            Storage::Private { .. } | Storage::Stale => false,
+            Storage::Private { because } => {
+                if let Some(because) = because {
+                    self.front.count_not_stored(because);
+                }
+                false
+            }
+            Storage::Stale => false,
         };
         let mut delivery = Delivery::new(Source::Revalidated);
         delivery.stored = Some(stored);
@@ -224,14 +252,6 @@ impl FetchTask {
         let mut storage = policy.backend_response(&self.fetch, &received);
         let settings = self.front.settings();
         let length = body.length();
-        self.front.metrics.count(match (head.status, length) {
-            (204, _) => Counter::Fetches204,
-            (304, _) => Counter::Fetches304,
-            _ if self.fetch.head.method == Method::Head => Counter::FetchesHead,
-            (_, BodyLength::Known(0)) => Counter::FetchesNone,
-            (_, BodyLength::Known(_)) => Counter::FetchesLength,
-            (_, BodyLength::Unknown) => Counter::FetchesChunked,
-        });
         if let Storage::Store(_) = storage
             && matches!(length, BodyLength::Known(bytes) if bytes > settings.object_bytes_max)
         {
@@ -249,6 +269,7 @@ impl FetchTask {
             };
         }
         if let (Storage::Stale, Some(stale)) = (&storage, self.fetch.stale.take()) {
+            self.front.count_not_stored(NotStored::Status);
             let mut delivery = Delivery::new(Source::StaleOnError);
             delivery.fetch_status = Some(head.status);
             return self.land(stale, delivery);
@@ -299,8 +320,9 @@ impl FetchTask {
                 delivery.not_stored = Some(because);
             }
             Storage::Private { because } => {
-                if let Some(because) = because {
-                    self.front.count_not_stored(because);
+                match because {
+                    Some(because) => self.front.count_not_stored(because),
+                    None => self.front.metrics.count(Counter::UncacheableResponses),
                 }
                 delivery.not_stored = because;
             }
@@ -313,6 +335,9 @@ impl FetchTask {
 
         let filled = fill(&mut body, &mut writer).await;
         let overflowed = kind == Kind::Response && writer.in_transit();
+        if let Err(FillEnded::Backend(_)) = &filled {
+            front.metrics.count(Counter::FetchesFailed);
+        }
         let key = key.filter(|_| stored);
         if let Some(key) = &key
             && (filled.is_err() || overflowed)
@@ -347,7 +372,7 @@ impl FetchTask {
         if may_have_arrived(error) {
             self.invalidate_target();
         }
-        self.front.metrics.count(Counter::FetchesFailed);
+        self.count_failure(error);
         tracing::debug!(
             xid = self.fetch.xid,
             error = error as &dyn std::error::Error,
@@ -359,19 +384,43 @@ impl FetchTask {
             self.fetch.stale.take(),
         ) {
             (OnError::Stale, Some(stale)) => self.land(stale, Delivery::new(Source::StaleOnError)),
-            (OnError::Synth(synth), _) => {
-                let object = self
-                    .front
-                    .synthetic(&synth, self.fetch.xid, &self.fetch.request);
-                self.land(Arc::new(object), Delivery::new(Source::Synth));
+            (OnError::Synth(synth), _) => self.land_synthetic(&synth),
+            (OnError::Stale, None) => self.land_synthetic(&Synth::new(503)),
+        }
+    }
+
+    /// An answer of ours, for all who wait. Older bans are no concern of it.
+    fn land_synthetic(self, synth: &Synth) {
+        let (xid, request) = (self.fetch.xid, &self.fetch.request);
+        let object = self.front.synthetic(synth, xid, request);
+        object.set_ban_mark(self.ban_mark.mark());
+        self.land(Arc::new(object), Delivery::new(Source::Synth));
+    }
+
+    /// A fetch without an answer; where a head is to blame, also by what was wrong with it.
+    fn count_failure(&self, error: &BackendError) {
+        let metrics = &self.front.metrics;
+        metrics.count(Counter::FetchesFailed);
+        let BackendError::Malformed {
+            source: MalformedResponse::Head(BadResponse::Malformed(malformed)),
+            ..
+        } = error
+        else {
+            return;
+        };
+        match malformed {
+            Malformed::ContentLength
+            | Malformed::BothLengths
+            | Malformed::TransferEncoding
+            | Malformed::TransferEncodingInHttp10
+            | Malformed::UnknownTransferCoding => metrics.count(Counter::FetchesBad),
+            Malformed::HeadTooLarge(_) | Malformed::TooManyFields(_) => {
+                metrics.count(Counter::HeadersOverflowed);
             }
-            (OnError::Stale, None) => {
-                let synth = Synth::new(503);
-                let object = self
-                    .front
-                    .synthetic(&synth, self.fetch.xid, &self.fetch.request);
-                self.land(Arc::new(object), Delivery::new(Source::Synth));
-            }
+            Malformed::LineEnd
+            | Malformed::FoldedField
+            | Malformed::FieldName
+            | Malformed::FieldValue => {}
         }
     }
 

@@ -14,10 +14,11 @@ use futures_util::FutureExt;
 use crate::access_log::AccessLog;
 use crate::backend::{BackendPool, ServerStatus};
 use crate::bans::{Ban, BanList, BanSubject, BanSyntaxError, InvalidTag, RequestSubject, Verdict};
+use crate::downstream::Traffic;
 use crate::fetch::FetchTask;
 use crate::http::{Fields, RequestHead, ResponseHead, Scheme};
 use crate::metrics::{
-    BackendSample, BackendStats, Counter, GaugeReadings, Gauges, Health, Metrics,
+    BackendSample, BackendStats, BackendTotals, Counter, GaugeReadings, Gauges, Health, Metrics,
 };
 use crate::object::{Object, Transit};
 use crate::policy::{Policy, Synth};
@@ -182,7 +183,8 @@ impl Front {
 
     /// Ends the freshness of every object with one of these surrogate keys. Gives their number.
     pub fn expire_tags(&self, tags: &[Box<str>], now: Timestamp) -> usize {
-        self.metrics.count(Counter::InvalidationsSurrogateKey);
+        let purges = tags.len() as u64;
+        self.metrics.add(Counter::InvalidationsSurrogateKey, purges);
         // What is being fetched has its tags yet to come, and may be older than the purge.
         self.store.fence_all();
         let mut expired = 0;
@@ -200,6 +202,15 @@ impl Front {
         self.bans.add(Ban::parse(expression)?, Timestamp::now());
         self.metrics.count(Counter::InvalidationsBan);
         Ok(())
+    }
+
+    /// Counts what a client and we have sent each other.
+    pub fn count_traffic(&self, traffic: Traffic) {
+        let metrics = &self.metrics;
+        metrics.add(Counter::RequestHeadBytes, traffic.request_head);
+        metrics.add(Counter::RequestBodyBytes, traffic.request_body);
+        metrics.add(Counter::ResponseHeadBytes, traffic.response_head);
+        metrics.add(Counter::ResponseBodyBytes, traffic.response_body);
     }
 
     /// Counts an answer that could have been stored and was not.
@@ -236,12 +247,15 @@ impl Front {
 
 impl Gauges for Front {
     fn read(&self) -> GaugeReadings {
-        let (keys, objects_bytes) = (self.store.len(), self.store.weight_bytes());
+        // moka's numbers lag behind what is stored until its pending work is done.
+        self.store.run_pending_tasks();
+        let keys = self.store.len();
+        let index_bytes = keys * ENTRY_OVERHEAD;
         GaugeReadings {
             objects: self.store.objects(),
             keys,
-            objects_bytes,
-            index_bytes: keys * ENTRY_OVERHEAD,
+            objects_bytes: self.store.weight_bytes().saturating_sub(index_bytes),
+            index_bytes,
             transit_bytes: self.settings().transit.held_bytes(),
             cache_bytes_max: self.store.memory_bytes(),
             threads: tokio::runtime::Handle::current().metrics().num_workers() as u64,
@@ -252,9 +266,32 @@ impl Gauges for Front {
 impl BackendStats for Front {
     fn backends(&self) -> Vec<BackendSample> {
         let pool = self.backends();
-        pool.servers()
-            .map(|server| sample(pool.name(), &server))
-            .collect()
+        let mut samples: Vec<BackendSample> = Vec::new();
+        for server in pool.servers() {
+            // A server that is listed twice, to get twice its share, is one server with one set of counters.
+            let before = samples
+                .iter_mut()
+                .find(|sample| sample.server == server.name);
+            match before {
+                Some(sample) => sample.connections += server.connections as u64,
+                None => samples.push(sample(pool.name(), &server)),
+            }
+        }
+        samples
+    }
+
+    fn totals(&self) -> BackendTotals {
+        let totals = self.backends().totals();
+        BackendTotals {
+            connected: totals.connected,
+            failures: totals.fail,
+            recycled: totals.recycled,
+            reused: totals.reused,
+            requests: totals.req,
+            retried: totals.retried,
+            unhealthy: totals.unhealthy,
+            busy: totals.busy,
+        }
     }
 }
 
@@ -272,6 +309,7 @@ fn sample(backend: &str, server: &ServerStatus<'_>) -> BackendSample {
         connections: server.connections as u64,
         requests: counters.req,
         unhealthy: counters.unhealthy,
+        busy: counters.busy,
         failures: counters.fail,
         failures_eacces: counters.fail_eacces,
         failures_eaddrnotavail: counters.fail_eaddrnotavail,

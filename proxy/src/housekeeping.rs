@@ -38,10 +38,12 @@ pub async fn run(
         }
         let listed = front.bans.lurk().map(|_| front.bans.newest());
         if let Some(reap) = rounds.due(listed, Instant::now()) {
+            let metrics = Arc::clone(&front.metrics);
             let front = Arc::clone(&front);
             // A walk over a million objects takes long enough to be in the way of a thread's requests.
             let walk = tokio::task::spawn_blocking(move || walk(&front, reap == Reap::Yes));
             if let Err(failed) = walk.await {
+                metrics.count(Counter::Panics);
                 tracing::error!(error = %failed, "housekeeping walk failed");
             }
         }
@@ -79,25 +81,34 @@ impl Rounds {
     }
 }
 
+/// Why an object is taken out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gone {
+    Dead,
+    Banned,
+}
+
 /// One walk over everything stored.
 fn walk(front: &Arc<Front>, reap: bool) {
     let now = Timestamp::now();
     let mut lurk = front.bans.lurk();
-    let mut gone: Vec<(Key, Arc<Object>)> = Vec::new();
+    let mut gone: Vec<(Key, Arc<Object>, Gone)> = Vec::new();
     let mut dead = 0;
     front.store.for_each(|key, object| {
         if reap && object.is_dead(now) {
-            dead += 1;
-            gone.push((Arc::clone(key), Arc::clone(object)));
+            gone.push((Arc::clone(key), Arc::clone(object), Gone::Dead));
         } else if let Some(lurk) = &mut lurk {
             match lurk.test(object.ban_mark(), &BanObject(object), now) {
-                Verdict::Banned => gone.push((Arc::clone(key), Arc::clone(object))),
+                Verdict::Banned => gone.push((Arc::clone(key), Arc::clone(object), Gone::Banned)),
                 Verdict::Clear(mark) => object.set_ban_mark(mark),
             }
         }
     });
-    for (key, object) in gone {
-        front.store.remove(&key, &object);
+    for (key, object, why) in gone {
+        // Somebody else may have taken it out meanwhile, and counted it.
+        if front.store.remove(&key, &object) && why == Gone::Dead {
+            dead += 1;
+        }
     }
     front.metrics.add(Counter::ObjectsExpired, dead);
     if let Some(lurk) = lurk {

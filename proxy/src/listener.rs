@@ -22,7 +22,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 
-use crate::metrics::{Counter, Metrics};
+use crate::metrics::{Counter, Metrics, SessionClose};
 use crate::tls::CertificateStore;
 use handover::Inherited;
 
@@ -179,9 +179,11 @@ impl Listener {
             };
             metrics.count(Counter::SessionsAccepted);
             let (tls, serve, protocols) = (self.tls.clone(), serve.clone(), self.protocols);
+            let metrics = Arc::clone(&metrics);
             tokio::spawn(async move {
-                if let Some(stream) = secure(tls, stream).await {
-                    serve(stream, protocols).await;
+                match secure(tls, stream).await {
+                    Ok(stream) => serve(stream, protocols).await,
+                    Err(close) => metrics.session_closed(close),
                 }
                 drop(place);
             });
@@ -262,18 +264,26 @@ fn with_digest(mut stream: L4Stream, digest: SocketDigest) -> L4Stream {
     stream
 }
 
-/// The TLS handshake, where the listener has one. `None`: the client and we did not come together.
-async fn secure(tls: Option<Tls>, stream: L4Stream) -> Option<Stream> {
+/// The TLS handshake, where the listener has one.
+///
+/// # Errors
+/// How the connection ended when the client and we did not come together.
+async fn secure(tls: Option<Tls>, stream: L4Stream) -> Result<Stream, SessionClose> {
     let Some(tls) = tls else {
-        return Some(Box::new(stream));
+        return Ok(Box::new(stream));
     };
     match timeout(tls.handshake_timeout, tls.acceptor.tls_handshake(stream)).await {
-        Ok(Ok(stream)) => return Some(Box::new(stream)),
+        Ok(Ok(stream)) => Ok(Box::new(stream)),
         // Scanners, and clients with other ideas of trust: nothing that an operator could mend.
-        Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
-        Err(_) => tracing::debug!("TLS handshake took too long"),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "TLS handshake failed");
+            Err(SessionClose::Junk)
+        }
+        Err(_) => {
+            tracing::debug!("TLS handshake took too long");
+            Err(SessionClose::Timeout)
+        }
     }
-    None
 }
 
 fn acceptor(

@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 
 pub use counter::Counter;
 pub use exporter::Exporter;
-pub use gauges::{BackendSample, BackendStats, GaugeReadings, Gauges, Health};
+pub use gauges::{BackendSample, BackendStats, BackendTotals, GaugeReadings, Gauges, Health};
 pub use histogram::{DURATION_BOUNDS, Outcome};
 pub use session::SessionClose;
 pub(crate) use shard::{SLOTS, thread_slot};
@@ -65,7 +65,7 @@ impl Metrics {
         self.shards.mine().add(counter, by);
     }
 
-    /// Records how long a request took, from its first byte read to its last byte written.
+    /// Records how long a request took, from its head read to its response's last byte written.
     #[inline]
     pub fn observe(&self, outcome: Outcome, duration: Duration) {
         self.shards.mine().observe(outcome, duration);

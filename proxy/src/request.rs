@@ -103,6 +103,7 @@ pub async fn serve(front: &Arc<Front>, exchange: Exchange) -> Served {
         restarts: 0,
         head,
     };
+    front.metrics.count(Counter::ClientRequests);
     let policy = front.policy();
     let machine = Machine {
         front,
@@ -173,6 +174,7 @@ impl Machine<'_> {
 
     fn restart(&mut self) -> State {
         self.request.restarts += 1;
+        self.record.outcome = None;
         if self.request.restarts > RESTARTS_MAX {
             self.record.settled = true;
             return State::Synth(Synth::because(503, "Too many restarts"));
@@ -208,7 +210,18 @@ impl Machine<'_> {
             Kind::Response => {}
         }
         match self.policy.hit(&mut self.request, &object, now) {
-            Hit::Deliver => self.hit(object, Source::Hit),
+            Hit::Deliver => {
+                // A client may have asked for stale answers too (`max-stale`).
+                let is_fresh = object.is_fresh(now);
+                self.hit(
+                    object,
+                    if is_fresh {
+                        Source::Hit
+                    } else {
+                        Source::StaleHit
+                    },
+                )
+            }
             Hit::DeliverAndRefresh => {
                 self.refresh(&key, &object);
                 self.hit(object, Source::StaleHit)
@@ -217,7 +230,11 @@ impl Machine<'_> {
                 key,
                 stale: Some(object),
             },
-            Hit::Pass => State::Pass,
+            Hit::Pass => {
+                // The look-up did hit; Varnish counts both.
+                self.front.metrics.count(Counter::CacheHits);
+                State::Pass
+            }
             Hit::Synth(synth) => State::Synth(synth),
             Hit::Restart => State::Restart,
         }
@@ -245,6 +262,7 @@ impl Machine<'_> {
                 .store
                 .board(key.as_bytes(), &self.request.head.fields, Some(stale))
         {
+            self.front.metrics.count(Counter::Fetches);
             self.front.metrics.count(Counter::BackgroundFetches);
             let fetch = self.shared_fetch(Purpose::Refresh, Some(Arc::clone(stale)));
             self.front.spawn(FetchTask {
@@ -381,18 +399,21 @@ impl Machine<'_> {
     }
 
     async fn pass(&mut self) -> Result<State, ClientError> {
-        self.front.metrics.count(Counter::Passes);
         let fetch = self.private_fetch();
         self.fetch(fetch, Sharing::Private, self.front.bans.hold(), None)
             .await
     }
 
     async fn pipe(&mut self) -> Result<State, ClientError> {
-        self.record.outcome = Some(Outcome::Pipe);
         let upgrade = self.request.upgrade.clone();
         let fetch = self.private_fetch();
         self.fetch(fetch, Sharing::Private, self.front.bans.hold(), upgrade)
             .await
+    }
+
+    fn count_pass(&self) {
+        self.front.metrics.count(Counter::Fetches);
+        self.front.metrics.count(Counter::Passes);
     }
 
     /// Starts a fetch, feeds it the request's body, relays informational answers, and waits for its answer.
@@ -405,9 +426,14 @@ impl Machine<'_> {
     ) -> Result<State, ClientError> {
         let (asker, mut fetched) = oneshot::channel();
         let (informational, mut relayed) = mpsc::channel(INFORMATIONAL_QUEUE);
+        self.record.purpose = Some(fetch.purpose);
         let body = match fetch.purpose {
             Purpose::Pass => {
                 self.exchange.refuse_declared_length()?;
+                // What asks for an upgrade may turn out a pipe, which is no fetch.
+                if upgrade.is_none() {
+                    self.count_pass();
+                }
                 match self.record.upload.begin(&self.exchange) {
                     Some(body) => body,
                     None => {
@@ -416,9 +442,12 @@ impl Machine<'_> {
                     }
                 }
             }
-            Purpose::Fill | Purpose::Refresh => RequestBody::Empty,
+            Purpose::Fill | Purpose::Refresh => {
+                self.front.metrics.count(Counter::Fetches);
+                self.front.metrics.count(Counter::CacheMisses);
+                RequestBody::Empty
+            }
         };
-        self.front.metrics.count(Counter::Fetches);
         self.front.spawn(FetchTask {
             front: Arc::clone(self.front),
             fetch,
@@ -444,15 +473,24 @@ impl Machine<'_> {
                 reader,
                 delivery,
                 own_head,
-            }) => Ok(State::Deliver {
-                object,
-                reader,
-                delivery,
-                own_head,
-            }),
+            }) => {
+                // Where the backend does not switch protocols it was a pass like any other.
+                if upgrade.is_some() {
+                    self.count_pass();
+                }
+                Ok(State::Deliver {
+                    object,
+                    reader,
+                    delivery,
+                    own_head,
+                })
+            }
             Ok(Fetched::Upgraded(response)) => Ok(State::Join(response)),
             // The task has panicked, which is counted where it happens.
-            Err(_) => Ok(State::Synth(Synth::new(500))),
+            Err(_) => {
+                self.record.outcome = Some(Outcome::Error);
+                Ok(State::Synth(Synth::new(500)))
+            }
         }
     }
 
@@ -503,12 +541,14 @@ impl Machine<'_> {
             let key = self.policy.hash(&self.request);
             found += self.front.store.invalidate(key.as_bytes(), removal);
         }
+        self.front.metrics.add(Counter::ObjectsPurged, found as u64);
         self.request.head.scheme = scheme;
         found
     }
 
     fn synth(&mut self, synth: &Synth) -> State {
         self.front.metrics.count(Counter::Synths);
+        self.record.outcome.get_or_insert(Outcome::Synth);
         let object = Arc::new(
             self.front
                 .synthetic(synth, self.request.xid, &self.request.head),

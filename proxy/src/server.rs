@@ -6,6 +6,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -22,14 +23,15 @@ use crate::access_log::{AccessLog, AccessLogError};
 use crate::backend::{BackendPool, PoolError, SystemResolver};
 use crate::bans::BanList;
 use crate::downstream::{
-    ConnectionInfo, DownstreamSettings, Exchange, Handler, Refusal, Served, serve_connection,
-    serve_http1,
+    ConnectionInfo, DownstreamSettings, End, Exchange, Handler, Refusal, RefusedRequest, Served,
+    serve_connection, serve_http1,
 };
 use crate::front::{Exchangeable, Front};
 use crate::housekeeping;
+use crate::http1::{Malformed, Refused};
 use crate::listener::handover::Inherited;
 use crate::listener::{ListenError, Listener, Protocols, TlsListening};
-use crate::metrics::{Counter, Exporter, Metrics, Outcome};
+use crate::metrics::{Counter, Exporter, Metrics, Outcome, SessionClose};
 use crate::object::Transit;
 use crate::ops::{OpsServer, OpsSettings, Phase, Readiness};
 use crate::policy::builtin::Builtin;
@@ -281,7 +283,12 @@ impl Control {
                 == current.config.limits.backend_header_bytes_max;
         let pool = match same_backends {
             true => Arc::clone(&before.backends),
-            false => pool(&config)?,
+            // Counters go on: dashboards must not see them fall.
+            false => Arc::new(
+                before
+                    .backends
+                    .successor(settings::pool(&config), Arc::new(SystemResolver))?,
+            ),
         };
         let access_log = match config.log == current.config.log {
             true => Arc::clone(&before.access_log),
@@ -427,22 +434,49 @@ async fn serve(
     let settings = control.0.downstream.load_full();
     let metrics = Arc::clone(&control.0.front.metrics);
     let handler = Arc::new(FrontDoor(Arc::clone(&control.0.front)));
-    match (protocols, &info.tls) {
-        (Protocols::Http1, None) => {
-            serve_http1(
-                stream,
-                bytes::BytesMut::new(),
-                info,
-                settings,
-                handler,
-                shutdown,
-            )
-            .await;
+    let serving = async {
+        match (protocols, &info.tls) {
+            (Protocols::Http1, None) => {
+                let input = bytes::BytesMut::new();
+                serve_http1(stream, input, info, settings, handler, shutdown).await
+            }
+            // With TLS, ALPN has chosen among what the listener offers.
+            _ => serve_connection(stream, info, settings, handler, shutdown).await,
         }
-        // With TLS, ALPN has chosen among what the listener offers.
-        _ => serve_connection(stream, info, settings, handler, shutdown).await,
+    };
+    // A connection that panicked is closed too, and has to be counted so.
+    let end = AssertUnwindSafe(serving).catch_unwind().await;
+    let end = end.unwrap_or_else(|_| {
+        metrics.count(Counter::Panics);
+        tracing::error!("a connection ended in a panic");
+        End::Panicked
+    });
+    metrics.session_closed(session_close(end));
+}
+
+/// Varnish's word for the end of a connection.
+fn session_close(end: End) -> SessionClose {
+    match end {
+        End::ByClient => SessionClose::Remote,
+        End::ByRequest => SessionClose::Request,
+        End::Http10 => SessionClose::Http10,
+        End::ByReply => SessionClose::Response,
+        End::Refused(Refusal::HeadTimeout) => SessionClose::Timeout,
+        End::Refused(Refusal::Head(refused)) => match refused {
+            Refused::RequestLine => SessionClose::Junk,
+            Refused::TargetTooLong(_)
+            | Refused::Malformed(Malformed::HeadTooLarge(_) | Malformed::TooManyFields(_)) => {
+                SessionClose::Overflow
+            }
+            _ => SessionClose::BadRequest,
+        },
+        End::Http2Violated => SessionClose::Junk,
+        End::RequestBody => SessionClose::RequestBody,
+        End::Idle => SessionClose::Idle,
+        End::EndOfBody => SessionClose::EndOfBody,
+        End::ReplyFailed | End::Panicked => SessionClose::WriteError,
+        End::Upgraded => SessionClose::Pipe,
     }
-    metrics.count(Counter::SessionsClosed);
 }
 
 /// Answers requests with the front door's machines.
@@ -453,17 +487,31 @@ impl Handler for FrontDoor {
         request::serve(&self.0, exchange).await
     }
 
-    fn refused(&self, info: &ConnectionInfo, refusal: Refusal) {
+    fn refused(&self, info: &ConnectionInfo, request: RefusedRequest) {
+        let RefusedRequest {
+            refusal,
+            traffic,
+            duration,
+        } = request;
         let metrics = &self.0.metrics;
-        metrics.observe(Outcome::Refused, Duration::ZERO);
-        match refusal.status() {
+        metrics.observe(Outcome::Refused, duration);
+        self.0.count_traffic(traffic);
+        let status = refusal.status();
+        match status {
             400 => metrics.count(Counter::ClientRequestsBad),
-            417 => metrics.count(Counter::ClientRequestsExpectation),
-            414 | 431 => metrics.count(Counter::HeadersOverflowed),
+            // It was understood, and Varnish counts it so.
+            417 => {
+                metrics.count(Counter::ClientRequests);
+                metrics.count(Counter::ClientRequestsExpectation);
+            }
+            431 => metrics.count(Counter::HeadersOverflowed),
             _ => {}
         }
-        let status = refusal.status();
         tracing::debug!(client = %info.client, status, %refusal, "request refused");
+    }
+
+    fn skipped(&self, bytes: u64) {
+        self.0.metrics.add(Counter::RequestBodyBytes, bytes);
     }
 
     fn panicked(&self, info: &ConnectionInfo) {

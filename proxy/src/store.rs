@@ -21,7 +21,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::http::Fields;
 use crate::metrics::{Counter, Metrics};
-use crate::object::Object;
+use crate::object::{Kind, Object};
 use crate::time::Timestamp;
 
 pub use flight::{Boarding, Landing, Lead, Seat};
@@ -184,14 +184,19 @@ impl Store {
         let shard = self.shard(key);
         if shard.fence != fence.0 {
             drop(shard);
-            self.metrics.count(Counter::Fences);
-            self.metrics.count(Counter::NotStoredFenced);
+            // A mark stands for an answer that was not to be stored anyhow, and is counted as that.
+            if object.kind == Kind::Response {
+                self.metrics.count(Counter::Fences);
+                self.metrics.count(Counter::NotStoredFenced);
+            }
             return Stored::Fenced;
         }
         let before = self.index.get(key);
         let change = before.map_or_else(Variants::default, |entry| entry.variants.clone());
-        let (after, dead) = change.with(object, self.settings.variants_max, now);
-        self.metrics.add(Counter::ObjectsExpired, dead as u64);
+        let (after, left) = change.with(object, self.settings.variants_max, now);
+        self.metrics.add(Counter::ObjectsExpired, left.dead as u64);
+        self.metrics
+            .add(Counter::ObjectsEvicted, left.crowded as u64);
         self.put(key, after);
         drop(shard);
         Stored::Yes
@@ -241,7 +246,6 @@ impl Store {
             Removal::Hard => self.index.invalidate(key),
             Removal::Soft(now) => entry.variants.iter().for_each(|object| object.expire(now)),
         }
-        self.metrics.add(Counter::ObjectsPurged, found as u64);
         found
     }
 

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use super::balance::{Candidates, Chooser};
 use super::connect::{Connector, Origin, Want};
-use super::counters::CounterValues;
+use super::counters::{CounterValues, Ledger};
 use super::error::BackendError;
 use super::exchange::{BackendRequest, Failed, Stage, exchange};
 use super::lookup::keep_looking_up;
@@ -31,6 +31,7 @@ pub struct BackendPool {
     connector: Arc<Connector>,
     resolver: Arc<dyn Resolve>,
     limits: HeadLimits,
+    ledger: Ledger,
 }
 
 /// One server as metrics show it.
@@ -56,11 +57,34 @@ impl BackendPool {
         settings: PoolSettings,
         resolver: Arc<dyn Resolve>,
     ) -> Result<BackendPool, PoolError> {
+        BackendPool::build(settings, resolver, Ledger::default())
+    }
+
+    /// A pool to be used in place of this one, whose counters it takes over.
+    ///
+    /// # Errors
+    /// As [`BackendPool::new`].
+    pub fn successor(
+        &self,
+        settings: PoolSettings,
+        resolver: Arc<dyn Resolve>,
+    ) -> Result<BackendPool, PoolError> {
+        BackendPool::build(settings, resolver, self.ledger.clone())
+    }
+
+    fn build(
+        settings: PoolSettings,
+        resolver: Arc<dyn Resolve>,
+        ledger: Ledger,
+    ) -> Result<BackendPool, PoolError> {
         settings.check()?;
         let servers = settings
             .servers
             .iter()
-            .map(|server| Ok(Arc::new(Server::new(server, &settings)?)))
+            .map(|server| {
+                let counters = ledger.counters(&server.name);
+                Ok(Arc::new(Server::new(server, &settings, counters)?))
+            })
             .collect::<Result<Vec<_>, PoolError>>()?;
         let names = settings.servers.iter().map(|server| server.name.as_str());
         Ok(BackendPool {
@@ -74,6 +98,7 @@ impl BackendPool {
             servers,
             settings,
             resolver,
+            ledger,
         })
     }
 
@@ -96,6 +121,11 @@ impl BackendPool {
             connections: server.connections(),
             counters: server.counters.read(),
         })
+    }
+
+    /// Sums over all servers, and over those of the pools before that are no longer here.
+    pub fn totals(&self) -> CounterValues {
+        self.ledger.totals()
     }
 
     /// Looks up names and probes servers until `shutdown` turns true. Dropping the future stops both.
@@ -236,18 +266,20 @@ impl BackendPool {
             .filter(|(place, server)| server.health.is_up() && !tried.contains(place))
             .map(|(place, _)| place)
             .collect();
+        let key = request.key.unwrap_or(request.head.target.as_bytes());
+        let connections = |place: usize| self.servers[place].connections();
         if candidates.is_empty() {
-            if tried.is_empty() {
-                for server in &self.servers {
-                    server.counters.unhealthy.add(1);
-                }
+            // One fetch is not attempted, so one server counts it: whose turn it would have been.
+            let all: Candidates = (0..self.servers.len()).collect();
+            if tried.is_empty()
+                && let Some(place) = self.chooser.choose(&all, key, connections)
+            {
+                self.servers[place].counters.unhealthy.add(1);
             }
             return Err(BackendError::Unhealthy {
                 pool: self.settings.name.clone(),
             });
         }
-        let key = request.key.unwrap_or(request.head.target.as_bytes());
-        let connections = |place: usize| self.servers[place].connections();
         while let Some(place) = self.chooser.choose(&candidates, key, connections) {
             match self.servers[place].lease() {
                 Some(lease) => return Ok((place, lease)),

@@ -30,8 +30,10 @@ pub struct BackendResponse {
 pub enum BodyLength {
     /// Bytes; zero also where the response cannot have a body (HEAD, 204, 304).
     Known(u64),
-    /// Chunked, or until the connection ends.
-    Unknown,
+    /// Unknown until the last chunk.
+    Chunked,
+    /// Unknown until the connection ends.
+    UntilClose,
 }
 
 /// The body of a response. Read to its end, it gives the connection back by itself; dropped before, it
@@ -87,7 +89,8 @@ impl BackendResponse {
         let length = match framing {
             BodyFraming::Empty => BodyLength::Known(0),
             BodyFraming::Length(length) => BodyLength::Known(length),
-            BodyFraming::Chunked | BodyFraming::UntilClose => BodyLength::Unknown,
+            BodyFraming::Chunked => BodyLength::Chunked,
+            BodyFraming::UntilClose => BodyLength::UntilClose,
         };
         let decoder = Decoder::new(framing, limits);
         let state = if tunnel {

@@ -29,7 +29,7 @@ pub(super) struct Server {
     /// The Host of requests that carry none.
     pub(super) host: String,
     pub(super) health: Health,
-    pub(super) counters: Counters,
+    pub(super) counters: Arc<Counters>,
     /// Where the address is a host name: it and the port.
     pub(super) lookup: Option<(String, u16)>,
     tls: Option<Tls>,
@@ -50,7 +50,11 @@ pub(super) enum Lookup {
 }
 
 impl Server {
-    pub(super) fn new(settings: &ServerSettings, pool: &PoolSettings) -> Result<Server, PoolError> {
+    pub(super) fn new(
+        settings: &ServerSettings,
+        pool: &PoolSettings,
+        counters: Arc<Counters>,
+    ) -> Result<Server, PoolError> {
         let tls = tls_of(settings)?;
         let (endpoints, lookup) = match &settings.address {
             ServerAddress::Socket(address) => (vec![Endpoint::tcp(*address, tls.as_ref())], None),
@@ -70,7 +74,7 @@ impl Server {
             name: settings.name.clone(),
             host: host_of(settings)?,
             health: Health::new(pool.probe.as_ref()),
-            counters: Counters::default(),
+            counters,
             looked_up: watch::Sender::new(lookup.is_none()),
             lookup,
             tls,

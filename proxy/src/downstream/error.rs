@@ -1,7 +1,9 @@
 //! Why an exchange with a client cannot go on.
 
 use std::io;
+use std::time::Duration;
 
+use super::exchange::Traffic;
 use crate::http1::{BadBody, Refused};
 
 /// Why a request got its answer before it became an exchange.
@@ -21,6 +23,15 @@ impl Refusal {
             Refusal::HeadTimeout => 408,
         }
     }
+}
+
+/// A refused request, for whoever counts and logs.
+#[derive(Clone, Copy, Debug)]
+pub struct RefusedRequest {
+    pub refusal: Refusal,
+    pub traffic: Traffic,
+    /// From the refusal to the last byte of its answer.
+    pub duration: Duration,
 }
 
 /// What we were waiting for when the time was over.

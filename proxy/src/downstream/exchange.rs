@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use pingora_core::protocols::Stream;
 
+use super::end::End;
 use super::error::ClientError;
 use super::http1::Http1;
 use super::http2::Http2;
@@ -80,7 +81,14 @@ pub struct StoredHead<'a> {
 /// What a handler leaves behind.
 #[derive(Debug)]
 #[must_use = "the connection ends when this is dropped"]
-pub struct Served(pub(super) Option<Exchange>);
+pub struct Served(pub(super) Left);
+
+#[derive(Debug)]
+pub(super) enum Left {
+    Exchange(Exchange),
+    /// Nothing: the connection, or the stream, has ended.
+    Nothing(End),
+}
 
 macro_rules! each {
     ($exchange:expr, $inner:ident => $call:expr) => {
@@ -236,15 +244,18 @@ impl Exchange {
 
     /// Gives the exchange back for the connection's next request.
     pub fn done(self) -> Served {
-        Served(Some(self))
+        Served(Left::Exchange(self))
     }
 
     /// Breaks the reply off so that the client notices: HTTP/1 closes the connection, HTTP/2 resets the stream.
     pub fn abort(self) -> Served {
-        if let Protocol::Http2(mut stream) = self.protocol {
-            stream.reset(h2::Reason::INTERNAL_ERROR);
-        }
-        Served(None)
+        Served::ended(match self.protocol {
+            Protocol::Http1(connection) => connection.aborted(),
+            Protocol::Http2(mut stream) => {
+                stream.reset(h2::Reason::INTERNAL_ERROR);
+                End::ReplyFailed
+            }
+        })
     }
 
     /// Takes the connection and the bytes already read from it, after sending what is queued: for pipes, after 101
@@ -261,9 +272,13 @@ impl Exchange {
 }
 
 impl Served {
-    /// The handler keeps the connection, or lets it end.
+    /// The handler has taken the connection, and is done with it.
     pub fn taken() -> Served {
-        Served(None)
+        Served::ended(End::Upgraded)
+    }
+
+    pub(super) fn ended(end: End) -> Served {
+        Served(Left::Nothing(end))
     }
 }
 

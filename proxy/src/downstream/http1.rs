@@ -8,21 +8,24 @@ mod request;
 
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Instant;
 
 use bytes::{Buf, BytesMut};
 use futures_util::future::poll_fn;
+use memchr::memmem;
 use pingora_core::protocols::Stream;
 
 use self::reply::{Left, Reply};
-use super::error::{ClientError, Refusal};
-use super::exchange::{Exchange, SendBody, Traffic, empty_head};
+use super::end::End;
+use super::error::{ClientError, Refusal, RefusedRequest};
+use super::exchange::{self, Exchange, SendBody, Traffic, empty_head};
 use super::info::ConnectionInfo;
 use super::prefixed::Prefixed;
 use super::settings::DownstreamSettings;
 use super::shutdown::Shutdown;
 use super::wire::Wire;
 use super::{Context, Handler, handle, http2};
-use crate::http::{Fields, RequestHead, ResponseHead, reason_phrase};
+use crate::http::{Fields, RequestHead, ResponseHead, Version, reason_phrase};
 use crate::http1::{BodyFraming, Decoder, Expectation, ParsedRequest, Persistence, parse_request};
 
 /// RFC 9113 §3.4.
@@ -52,6 +55,8 @@ pub(super) struct Http1 {
     reply: Reply,
     /// Who wants the connection to end, if anybody.
     ending: Ending,
+    /// Why, once it is no longer [`Ending::Open`].
+    end: End,
     traffic: Traffic,
 }
 
@@ -85,17 +90,17 @@ enum Next {
     Request,
     Http2,
     /// The client is gone, or was idle too long, or the server ends.
-    End,
+    End(End),
     Refused(Refusal),
 }
 
-/// Serves the connection to its end.
+/// Serves the connection to its end, and tells why that came.
 pub(super) async fn serve<H: Handler>(
     stream: Stream,
     input: BytesMut,
     preface: Preface,
     context: Context<H>,
-) {
+) -> End {
     let mut connection = Box::new(Http1::new(stream, input, preface, &context));
     loop {
         match connection.next_request().await {
@@ -105,19 +110,36 @@ pub(super) async fn serve<H: Handler>(
                 // Boxed: most connections never come here, and none should carry the room for it.
                 return Box::pin(http2::serve(Prefixed::new(input, stream), context)).await;
             }
-            Next::End => return,
+            Next::End(end) => return end,
             Next::Refused(refusal) => {
-                context.handler.refused(&context.info, refusal);
-                return connection.refuse(refusal).await;
+                let begun = Instant::now();
+                let sent = connection.refuse(refusal).await;
+                let refused = RefusedRequest {
+                    refusal,
+                    traffic: connection.traffic,
+                    duration: begun.elapsed(),
+                };
+                context.handler.refused(&context.info, refused);
+                if sent.is_ok() {
+                    connection.close().await;
+                }
+                return End::Refused(refusal);
             }
         }
         let exchange = Exchange::http1(connection);
         let served = handle(&*context.handler, exchange, &context.info).await;
-        let Some(returned) = served.0.and_then(Exchange::into_http1) else {
-            return;
+        let returned = match served.0 {
+            exchange::Left::Exchange(exchange) => exchange.into_http1(),
+            exchange::Left::Nothing(end) => return end,
         };
-        connection = returned;
-        if connection.conclude().await.is_err() || connection.ending != Ending::Open {
+        connection = returned.expect("the exchange of an HTTP/1 connection is one of HTTP/1");
+        let read = connection.traffic.request_body;
+        let concluded = connection.conclude().await;
+        let skipped = connection.traffic.request_body - read;
+        if skipped > 0 {
+            context.handler.skipped(skipped);
+        }
+        if concluded.is_err() || connection.ending != Ending::Open {
             return connection.close().await;
         }
     }
@@ -143,6 +165,7 @@ impl Http1 {
             },
             reply: Reply::NotStarted,
             ending: Ending::Open,
+            end: End::ByReply,
             traffic: Traffic::default(),
         }
     }
@@ -176,12 +199,12 @@ impl Http1 {
             // Replies kept back for this request, had it been complete. Else the timer is left alone: it measures
             // the head.
             if self.wire.output.queued() > 0
-                && self.wire.flush(self.settings.write_timeout).await.is_err()
+                && let Err(error) = self.wire.flush(self.settings.write_timeout).await
             {
-                return Next::End;
+                return Next::End(End::unsent(&error));
             }
             if self.wire.input_closed {
-                return Next::End;
+                return Next::End(End::ByClient);
             }
             if let Err(end) = self.read_more().await {
                 return end;
@@ -197,7 +220,8 @@ impl Http1 {
         }
         let read = poll_fn(|cx| {
             if let Poll::Ready(read) = self.wire.poll_read(cx) {
-                return Poll::Ready(read.map(|_| ()).map_err(|_| Next::End));
+                let gone = |_| Next::End(End::ByClient);
+                return Poll::Ready(read.map(|_| ()).map_err(gone));
             }
             if !is_idle {
                 let limit = self.settings.head_read_timeout;
@@ -205,13 +229,13 @@ impl Http1 {
                 return elapsed.map(|()| Err(Next::Refused(Refusal::HeadTimeout)));
             }
             if self.shutdown.poll_begun(cx).is_ready() {
-                return Poll::Ready(Err(Next::End));
+                return Poll::Ready(Err(Next::End(End::ByReply)));
             }
             let limit = self.settings.idle_timeout;
             self.wire
                 .timer
                 .poll_elapsed(cx, limit)
-                .map(|()| Err(Next::End))
+                .map(|()| Err(Next::End(End::Idle)))
         })
         .await;
         if is_idle {
@@ -226,7 +250,13 @@ impl Http1 {
         self.requests = self.requests.saturating_add(1);
         self.ending = match parsed.persistence {
             Persistence::KeepAlive => Ending::Open,
-            Persistence::Close => Ending::ByClient,
+            Persistence::Close => {
+                self.end = match parsed.head.version {
+                    Version::Http10 if !has_close(&parsed.head.fields) => End::Http10,
+                    _ => End::ByRequest,
+                };
+                Ending::ByClient
+            }
         };
         self.traffic = Traffic {
             request_head: parsed.consumed as u64,
@@ -250,11 +280,15 @@ impl Http1 {
             _ if self.ending == Ending::Broken => return Ok(()),
             Reply::NotStarted => {
                 self.ending = Ending::ByUs;
+                self.end = End::ByReply;
                 self.send_text(500, reason_phrase(500)).await?;
             }
             Reply::Body(Left::Nothing | Left::Length(0)) => self.finish(None).await?,
             // Nobody said that this was all.
-            Reply::Body(_) => return Err(ClientError::ReplyMismatch),
+            Reply::Body(_) => {
+                self.end = End::ReplyFailed;
+                return Err(ClientError::ReplyMismatch);
+            }
             Reply::Complete => {}
         }
         if self.ending == Ending::Open && !self.request.decoder.is_done() {
@@ -263,14 +297,12 @@ impl Http1 {
         Ok(())
     }
 
-    /// Answers what never became an exchange, and ends the connection.
-    async fn refuse(mut self: Box<Self>, refusal: Refusal) {
+    /// Answers what never became an exchange. The connection is to be closed then.
+    async fn refuse(&mut self, refusal: Refusal) -> Result<(), ClientError> {
         let status = refusal.status();
         self.begin_refusal();
         let text = format!("{}: {refusal}", reason_phrase(status));
-        if self.send_text(status, &text).await.is_ok() {
-            self.close().await;
-        }
+        self.send_text(status, &text).await
     }
 
     fn begin_refusal(&mut self) {
@@ -279,7 +311,12 @@ impl Http1 {
         self.request.head = empty_head();
         self.request.decoder = Decoder::new(BodyFraming::Empty, &self.settings.head);
         self.request.expectation = Expectation::Nothing;
-        self.traffic = Traffic::default();
+        // What came is a head up to its blank line, or, where it has none, all of it.
+        let head_end = memmem::find(&self.wire.input, b"\r\n\r\n").map(|end| end + 4);
+        self.traffic = Traffic {
+            request_head: head_end.unwrap_or(self.wire.input.len()) as u64,
+            ..Traffic::default()
+        };
     }
 
     async fn send_text(&mut self, status: u16, text: &str) -> Result<(), ClientError> {
@@ -294,12 +331,13 @@ impl Http1 {
     }
 
     /// Ends the connection so that a complete reply reaches the client, and a broken one is seen as broken.
-    async fn close(mut self: Box<Self>) {
+    async fn close(mut self: Box<Self>) -> End {
+        let end = self.end;
         if self.reply != Reply::Complete || self.ending == Ending::Broken {
-            return;
+            return end;
         }
-        if self.wire.flush(self.settings.write_timeout).await.is_err() {
-            return;
+        if let Err(error) = self.wire.flush(self.settings.write_timeout).await {
+            return End::unsent(&error);
         }
         let unread_max = match self.ending {
             Ending::ByClient if self.request.decoder.is_done() => 0,
@@ -307,5 +345,21 @@ impl Http1 {
         };
         let limit = self.settings.linger_timeout;
         self.wire.linger(unread_max, limit).await;
+        end
     }
+
+    /// Why the connection ends when its handler breaks the exchange off: for what happened before, if anything did.
+    pub(super) fn aborted(&self) -> End {
+        match self.ending {
+            Ending::Broken => self.end,
+            _ if self.request.is_broken => End::RequestBody,
+            _ => End::ReplyFailed,
+        }
+    }
+}
+
+/// Whether Connection has the option `close`.
+fn has_close(fields: &Fields) -> bool {
+    let mut options = fields.list("connection");
+    options.any(|option| option.eq_ignore_ascii_case(b"close"))
 }

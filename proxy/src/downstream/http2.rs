@@ -8,6 +8,7 @@ mod head;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::future::poll_fn;
@@ -17,7 +18,9 @@ use h2::{Reason, RecvStream};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub(super) use self::exchange::Http2;
-use super::exchange::Exchange;
+use super::end::End;
+use super::error::{Refusal, RefusedRequest};
+use super::exchange::{Exchange, Left};
 use super::settings::DownstreamSettings;
 use super::shutdown::Shutdown;
 use super::timer::Timer;
@@ -51,23 +54,25 @@ enum Interrupted {
     Idle,
 }
 
-/// Serves the connection to its end.
-pub(super) async fn serve<S, H>(io: S, context: Context<H>)
+/// Serves the connection to its end, and tells why that came.
+pub(super) async fn serve<S, H>(io: S, context: Context<H>) -> End
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
     let settings = context.settings.clone();
     let handshake = builder(&settings).handshake(io);
-    let Ok(Ok(connection)) = tokio::time::timeout(settings.head_read_timeout, handshake).await
-    else {
-        return;
+    let connected = tokio::time::timeout(settings.head_read_timeout, handshake).await;
+    let mut connection: Connection<S, Bytes> = match connected {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => return end_by(&error),
+        Err(_) => return End::Refused(Refusal::HeadTimeout),
     };
-    let mut connection: Connection<S, Bytes> = connection;
     let mut shutdown = Shutdown::new(context.shutdown.clone());
     let mut timer = Timer::default();
     let active = Arc::new(Active::default());
-    let mut is_ending = false;
+    // Why, once GOAWAY has been sent.
+    let mut ending = None;
     let mut requests = 0u32;
     let mut refused = 0u32;
     loop {
@@ -76,7 +81,7 @@ where
                 let accepted: Option<Accepted> = accepted;
                 return Poll::Ready(Ok(accepted));
             }
-            if !is_ending && shutdown.poll_begun(cx).is_ready() {
+            if ending.is_none() && shutdown.poll_begun(cx).is_ready() {
                 return Poll::Ready(Err(Interrupted::Shutdown));
             }
             active.connection.register(cx.waker());
@@ -84,9 +89,9 @@ where
                 timer.restart();
                 return Poll::Pending;
             }
-            let limit = match is_ending {
-                true => settings.linger_timeout,
-                false => settings.idle_timeout,
+            let limit = match ending {
+                Some(_) => settings.linger_timeout,
+                None => settings.idle_timeout,
             };
             let elapsed = timer.poll_elapsed(cx, limit);
             elapsed.map(|()| Err(Interrupted::Idle))
@@ -94,12 +99,18 @@ where
         .await;
         let (request, respond) = match accepted {
             Ok(Some(Ok(accepted))) => accepted,
-            Ok(None | Some(Err(_))) => return,
-            Err(Interrupted::Idle) if is_ending => return,
-            Err(Interrupted::Shutdown | Interrupted::Idle) => {
+            Ok(None) => return ending.unwrap_or(End::ByClient),
+            Ok(Some(Err(error))) => return ending.unwrap_or_else(|| end_by(&error)),
+            Err(interrupted) => {
+                if let (Some(end), Interrupted::Idle) = (ending, &interrupted) {
+                    return end;
+                }
                 // GOAWAY, then on until the streams that the client has already opened are done.
                 connection.graceful_shutdown();
-                is_ending = true;
+                ending = Some(match interrupted {
+                    Interrupted::Shutdown => End::ByReply,
+                    Interrupted::Idle => End::Idle,
+                });
                 timer.restart();
                 continue;
             }
@@ -113,20 +124,36 @@ where
                 spawn(exchange, context.handler.clone(), &active);
             }
             Err(reason) => {
-                context.handler.refused(&context.info, reason.into());
-                exchange::refuse(respond, reason);
+                let begun = Instant::now();
+                let traffic = exchange::refuse(&parts, respond, reason);
+                let refusal = Refusal::from(reason);
+                let answered = RefusedRequest {
+                    refusal,
+                    traffic,
+                    duration: begun.elapsed(),
+                };
+                context.handler.refused(&context.info, answered);
                 refused += 1;
                 if refused > settings.http2.refused_requests_max {
                     connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-                    is_ending = true;
+                    ending = Some(End::Refused(refusal));
                 }
             }
         }
         let is_last = |max: std::num::NonZeroU32| requests >= max.get();
-        if !is_ending && settings.requests_per_connection_max.is_some_and(is_last) {
+        if ending.is_none() && settings.requests_per_connection_max.is_some_and(is_last) {
             connection.graceful_shutdown();
-            is_ending = true;
+            ending = Some(End::ByReply);
         }
+    }
+}
+
+/// What an error of the whole connection means. A client that says GOAWAY without blame has only left.
+fn end_by(error: &h2::Error) -> End {
+    let blameless = error.is_go_away() && error.is_remote();
+    match error.is_io() || blameless {
+        true => End::ByClient,
+        false => End::Http2Violated,
     }
 }
 
@@ -137,7 +164,9 @@ fn spawn<H: Handler>(exchange: Http2, handler: Arc<H>, active: &Arc<Active>) {
         let _stream = stream;
         let info = exchange.info().clone();
         let served = handle(&*handler, Exchange::http2(exchange), &info).await;
-        if let Some(returned) = served.0.and_then(Exchange::into_http2) {
+        if let Left::Exchange(exchange) = served.0
+            && let Some(returned) = exchange.into_http2()
+        {
             returned.conclude().await;
         }
     });

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+mod ends;
 mod http1;
 mod http2;
 mod limits;

@@ -45,32 +45,30 @@ counters! {
         SessionsClosed type = "closed",
         SessionsClosedWithError type = "closed_err"
     }
-    "varnish_main_sc_overload" "Client connections closed because a limit on connections was reached." { SessionCloseOverload }
-    "varnish_main_sc_range_short" "Client connections closed because a body ended before the range it had promised." { SessionCloseRangeShort }
-    "varnish_main_sc_rem_close" "Client connections closed by the client." { SessionCloseRemote }
+    "varnish_main_sc_rem_close" "Client connections closed by the client, between requests or within one." { SessionCloseRemote }
     "varnish_main_sc_req_close" "Client connections closed because the request asked for it." { SessionCloseRequest }
     "varnish_main_sc_req_http10" "Client connections closed after an HTTP/1.0 request without keep-alive." { SessionCloseHttp10 }
-    "varnish_main_sc_resp_close" "Client connections closed because the response or the policy asked for it." { SessionCloseResponse }
-    "varnish_main_sc_rx_bad" "Client connections closed after a request that was refused as malformed." { SessionCloseBadRequest }
-    "varnish_main_sc_rx_body" "Client connections closed because a request body could not be read." { SessionCloseRequestBody }
+    "varnish_main_sc_resp_close" "Client connections closed because the response, the policy, a limit on requests or a shutdown asked for it." { SessionCloseResponse }
+    "varnish_main_sc_rx_bad" "Client connections closed after a request that was refused, but for its size." { SessionCloseBadRequest }
+    "varnish_main_sc_rx_body" "Client connections closed because a request body could not be read, or was too long to be skipped." { SessionCloseRequestBody }
     "varnish_main_sc_rx_close_idle" "Client connections closed after idling for the allowed time." { SessionCloseIdle }
-    "varnish_main_sc_rx_junk" "Client connections closed because they did not speak HTTP." { SessionCloseJunk }
-    "varnish_main_sc_rx_overflow" "Client connections closed after a request head over the limits." { SessionCloseOverflow }
-    "varnish_main_sc_rx_timeout" "Client connections closed because a request took too long to arrive." { SessionCloseTimeout }
+    "varnish_main_sc_rx_junk" "Client connections closed because they spoke no HTTP, or no TLS where it is asked for." { SessionCloseJunk }
+    "varnish_main_sc_rx_overflow" "Client connections closed after a request head or target over the limits." { SessionCloseOverflow }
+    "varnish_main_sc_rx_timeout" "Client connections closed because a request head or a TLS handshake took too long." { SessionCloseTimeout }
     "varnish_main_sc_tx_eof" "Client connections closed to mark the end of a body." { SessionCloseEndOfBody }
-    "varnish_main_sc_tx_error" "Client connections closed because a response could not be written." { SessionCloseWriteError }
+    "varnish_main_sc_tx_error" "Client connections closed because a response could not be written, or broke off." { SessionCloseWriteError }
     "varnish_main_sc_tx_pipe" "Client connections closed at the end of a pipe." { SessionClosePipe }
 
     // Requests.
-    "varnish_main_client_req" "Requests that were read whole and understood." { ClientRequests }
-    "varnish_main_client_req_400" "Requests answered 400 because they were malformed." { ClientRequestsBad }
+    "varnish_main_client_req" "Requests whose head was read and understood." { ClientRequests }
+    "varnish_main_client_req_400" "Requests answered 400 because their head was malformed." { ClientRequestsBad }
     "varnish_main_client_req_417" "Requests answered 417 because of their Expect field." { ClientRequestsExpectation }
-    "varnish_main_losthdr" "Heads refused for too many or too long fields." { HeadersOverflowed }
-    "varnish_main_s_req_hdrbytes" "Bytes of request heads received." { RequestHeadBytes }
+    "varnish_main_losthdr" "Heads of requests and backend responses refused for too many or too long fields." { HeadersOverflowed }
+    "varnish_main_s_req_hdrbytes" "Bytes of request heads received, but for those that opened a pipe." { RequestHeadBytes }
     "varnish_main_s_req_bodybytes" "Bytes of request bodies received." { RequestBodyBytes }
     "varnish_main_s_resp_hdrbytes" "Bytes of response heads sent." { ResponseHeadBytes }
     "varnish_main_s_resp_bodybytes" "Bytes of response bodies sent." { ResponseBodyBytes }
-    "varnish_main_s_synth" "Responses made by the front door itself." { Synths }
+    "varnish_main_s_synth" "Responses made by the front door itself, but for those in place of a failed fetch." { Synths }
     "varnish_main_s_pass" "Requests passed to a backend without the cache." { Passes }
     "varnish_main_s_pipe" "Connections handed over to a backend as a pipe." { Pipes }
     "varnish_main_s_pipe_hdrbytes" "Bytes of request heads that opened a pipe." { PipeHeadBytes }
@@ -78,23 +76,16 @@ counters! {
     "varnish_main_s_pipe_out" "Bytes piped to clients." { PipeBytesOut }
 
     // Look-up.
-    "varnish_main_cache_hit" "Requests answered from a stored object, stale ones in grace included." { CacheHits }
-    "varnish_main_cache_hit_grace" "Requests answered from a stale object in grace." { CacheHitsGrace }
+    "varnish_main_cache_hit" "Requests answered from a stored object or from a fetch by another, stale ones included." { CacheHits }
+    "varnish_main_cache_hit_grace" "Requests answered from a stale object without a fetch of their own." { CacheHitsGrace }
     "varnish_main_cache_hitmiss" "Requests that found a marker saying that the answer is not to be stored." { CacheHitsForMiss }
-    "varnish_main_cache_miss" "Requests that found nothing to be answered from and began a fetch." { CacheMisses }
+    "varnish_main_cache_miss" "Requests that found nothing to be answered from, hits for miss included." { CacheMisses }
     "varnish_main_busy_sleep" "Requests that waited for a fetch of the same object by another." { BusySleeps }
     "varnish_main_busy_wakeup" "Requests that went on after waiting for a fetch by another." { BusyWakeups }
 
-    // Backends.
-    "varnish_main_backend_conn" "Connections to backends opened." { BackendConnects }
-    "varnish_main_backend_fail" "Connections to backends that failed to open." { BackendFailures }
-    "varnish_main_backend_recycle" "Connections to backends put back for reuse." { BackendRecycles }
-    "varnish_main_backend_req" "Requests sent to backends." { BackendRequests }
-    "varnish_main_backend_retry" "Requests sent again because a reused connection had been closed." { BackendRetries }
-    "varnish_main_backend_reuse" "Connections to backends that were used again." { BackendReuses }
-    "varnish_main_backend_unhealthy" "Fetches not attempted because the backend is known sick." { BackendUnhealthy }
-    "varnish_main_fetch_total" "Fetches begun." { Fetches }
-    "varnish_main_fetch" "Fetches by how the body's length was known, or by how they failed." {
+    // Fetches. Connections to backends are counted by each server.
+    "varnish_main_fetch_total" "Fetches begun, in the background or for a request." { Fetches }
+    "varnish_main_fetch" "Backend responses by how their body's length was known; fetches that failed, and of these (bad) for want of a sound length." {
         FetchesHead type = "head",
         FetchesLength type = "length",
         FetchesChunked type = "chunked",
@@ -106,13 +97,13 @@ counters! {
         FetchesFailed type = "failed"
     }
     "varnish_main_s_bgfetch" "Fetches begun in the background to refresh a stale object." { BackgroundFetches }
-    "varnish_main_beresp_uncacheable" "Backend responses that were not to be stored." { UncacheableResponses }
+    "varnish_main_beresp_uncacheable" "Backend responses that were not to be stored, those to passes included." { UncacheableResponses }
 
     // Objects.
     "varnish_main_n_expired" "Objects that left the store because their time was over." { ObjectsExpired }
     "varnish_main_n_lru_nuked" "Objects that left the store to make room." { ObjectsEvicted }
-    "varnish_main_n_obj_purged" "Objects that left the store because they were purged." { ObjectsPurged }
-    "varnish_main_n_purges" "Purges by URL executed." { Purges }
+    "varnish_main_n_obj_purged" "Objects purged by URL." { ObjectsPurged }
+    "varnish_main_n_purges" "Purges by URL executed, soft ones included." { Purges }
 
     // What Varnish does not count.
     "lacquer_coalesced_requests_total" "Requests answered from a fetch that another request had begun." { Coalesced }

@@ -8,7 +8,7 @@ use prometheus::proto::{Bucket, Histogram, Metric, MetricType};
 use super::counter::FAMILIES;
 use super::histogram::{DURATION_BOUNDS, Outcome};
 use super::page::{Page, pairs};
-use super::{BackendSample, BackendStats, Counter, Gauges, Health, Metrics};
+use super::{BackendSample, BackendStats, BackendTotals, Counter, Gauges, Health, Metrics};
 use crate::bans::BanList;
 
 /// Reads every source and writes the text format 0.0.4.
@@ -111,7 +111,7 @@ impl Exporter {
             metric.set_histogram(histogram);
             page.push(
                 "lacquer_request_duration_seconds",
-                "Seconds from a request's first byte read to its response's last byte written, by outcome.",
+                "Seconds from a request's head read to its response's last byte written, by outcome; requests that got no response are not in it.",
                 MetricType::HISTOGRAM,
                 metric,
             );
@@ -204,6 +204,7 @@ impl Exporter {
             "Threads that run requests and fetches.",
             gauges.threads,
         );
+        // Both parts count against the bound.
         let held = gauges.objects_bytes.saturating_add(gauges.index_bytes);
         let free = gauges.cache_bytes_max.saturating_sub(held);
         let store = &[("type", "s0")];
@@ -250,6 +251,9 @@ impl Exporter {
             "Servers of all backends.",
             backends.len() as u64,
         );
+        for (name, help, value) in backend_totals(&self.backends.totals()) {
+            page.counter(name, help, value);
+        }
         for sample in &backends {
             let labels = &[
                 ("backend", sample.backend.as_str()),
@@ -291,7 +295,52 @@ impl fmt::Debug for Exporter {
     }
 }
 
-fn backend_counters(sample: &BackendSample) -> [(&'static str, &'static str, u64); 16] {
+fn backend_totals(totals: &BackendTotals) -> [(&'static str, &'static str, u64); 8] {
+    [
+        (
+            "varnish_main_backend_conn",
+            "Connections to backends opened.",
+            totals.connected,
+        ),
+        (
+            "varnish_main_backend_fail",
+            "Connections to backends that failed to open.",
+            totals.failures,
+        ),
+        (
+            "varnish_main_backend_recycle",
+            "Connections to backends put back for reuse.",
+            totals.recycled,
+        ),
+        (
+            "varnish_main_backend_reuse",
+            "Connections to backends that were used again.",
+            totals.reused,
+        ),
+        (
+            "varnish_main_backend_req",
+            "Requests sent to backends.",
+            totals.requests,
+        ),
+        (
+            "varnish_main_backend_retry",
+            "Requests sent again, over a fresh connection or to another server.",
+            totals.retried,
+        ),
+        (
+            "varnish_main_backend_unhealthy",
+            "Fetches not attempted because the backend is known sick.",
+            totals.unhealthy,
+        ),
+        (
+            "varnish_main_backend_busy",
+            "Fetches not attempted at a server that had its limit of connections in use.",
+            totals.busy,
+        ),
+    ]
+}
+
+fn backend_counters(sample: &BackendSample) -> [(&'static str, &'static str, u64); 17] {
     [
         (
             "varnish_backend_req",
@@ -302,6 +351,11 @@ fn backend_counters(sample: &BackendSample) -> [(&'static str, &'static str, u64
             "varnish_backend_unhealthy",
             "Fetches not attempted because the backend is known sick.",
             sample.unhealthy,
+        ),
+        (
+            "varnish_backend_busy",
+            "Fetches not attempted because the backend had its limit of connections in use.",
+            sample.busy,
         ),
         (
             "varnish_backend_fail",
@@ -340,7 +394,7 @@ fn backend_counters(sample: &BackendSample) -> [(&'static str, &'static str, u64
         ),
         (
             "varnish_backend_bereq_hdrbytes",
-            "Bytes of request heads sent.",
+            "Bytes of request heads sent, those that opened a pipe included.",
             sample.request_head_bytes,
         ),
         (

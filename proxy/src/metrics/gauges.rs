@@ -30,6 +30,31 @@ pub trait BackendStats: Send + Sync {
     /// One sample per server of each backend; no two with the same names. Called once per scrape and
     /// per readiness check.
     fn backends(&self) -> Vec<BackendSample>;
+
+    /// Sums over every server since the start, those included that a reload has taken out. Called once per
+    /// scrape.
+    fn totals(&self) -> BackendTotals;
+}
+
+/// What all servers of all backends have counted together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BackendTotals {
+    /// Connections opened.
+    pub connected: u64,
+    /// Connections that failed to open.
+    pub failures: u64,
+    /// Connections put back for another request.
+    pub recycled: u64,
+    /// Connections used again.
+    pub reused: u64,
+    /// Requests sent.
+    pub requests: u64,
+    /// Requests sent again.
+    pub retried: u64,
+    /// Fetches not attempted because a server was sick.
+    pub unhealthy: u64,
+    /// Fetches not attempted because a server had its limit of connections in use.
+    pub busy: u64,
 }
 
 /// Whether a server is to be used, as far as is known.
@@ -59,6 +84,8 @@ pub struct BackendSample {
     pub requests: u64,
     /// Fetches not attempted because it was sick.
     pub unhealthy: u64,
+    /// Fetches not attempted because it had its limit of connections in use.
+    pub busy: u64,
     /// Connections that failed to open, for whatever reason; the next six say which.
     pub failures: u64,
     pub failures_eacces: u64,

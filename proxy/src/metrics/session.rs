@@ -5,36 +5,32 @@ use super::Counter;
 /// Why a client connection ended; the names and the split into errors are Varnish's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SessionClose {
-    /// The client closed it between requests.
+    /// The client closed it.
     Remote,
     /// The request said `Connection: close`.
     Request,
     /// The request was HTTP/1.0 without keep-alive.
     Http10,
-    /// The response or the policy asked for it.
+    /// The response, the policy, a limit on requests or a shutdown asked for it.
     Response,
-    /// A malformed request was refused.
+    /// A request was refused, but for its size.
     BadRequest,
-    /// The request's body could not be read.
+    /// The request's body could not be read, or was too long to be skipped.
     RequestBody,
     /// No request came within the idle time.
     Idle,
-    /// What came was not HTTP.
+    /// What came was not HTTP, or not TLS where it had to be.
     Junk,
     /// A request head was over the limits.
     Overflow,
-    /// A request took too long to arrive.
+    /// A request's head or a TLS handshake took too long.
     Timeout,
     /// Closing marked the end of a body.
     EndOfBody,
-    /// A response could not be written.
+    /// A response could not be written, or broke off.
     WriteError,
     /// A pipe ended.
     Pipe,
-    /// A limit on connections was reached.
-    Overload,
-    /// A body ended before the range it had promised.
-    RangeShort,
 }
 
 impl SessionClose {
@@ -53,8 +49,6 @@ impl SessionClose {
             SessionClose::EndOfBody => Counter::SessionCloseEndOfBody,
             SessionClose::WriteError => Counter::SessionCloseWriteError,
             SessionClose::Pipe => Counter::SessionClosePipe,
-            SessionClose::Overload => Counter::SessionCloseOverload,
-            SessionClose::RangeShort => Counter::SessionCloseRangeShort,
         }
     }
 
@@ -67,14 +61,12 @@ impl SessionClose {
             | SessionClose::Junk
             | SessionClose::Overflow
             | SessionClose::Timeout
-            | SessionClose::WriteError
-            | SessionClose::Overload
-            | SessionClose::RangeShort
-            | SessionClose::Idle => true,
+            | SessionClose::WriteError => true,
             SessionClose::Remote
             | SessionClose::Request
             | SessionClose::Response
             | SessionClose::EndOfBody
+            | SessionClose::Idle
             | SessionClose::Pipe => false,
         }
     }

@@ -26,6 +26,14 @@ impl BackendStats for Backends {
     fn backends(&self) -> Vec<BackendSample> {
         self.0.clone()
     }
+
+    fn totals(&self) -> BackendTotals {
+        BackendTotals {
+            connected: 11,
+            busy: 4,
+            ..BackendTotals::default()
+        }
+    }
 }
 
 fn backend(name: &str, health: Health) -> BackendSample {
@@ -209,6 +217,8 @@ fn values_are_those_of_the_sources() {
         ("varnish_sma_g_space{type=\"s0\"}", 2896.0),
         ("lacquer_memory_bytes{kind=\"transit\"}", 50.0),
         ("varnish_main_n_backend", 2.0),
+        ("varnish_main_backend_conn", 11.0),
+        ("varnish_main_backend_busy", 4.0),
         (
             "varnish_backend_req{backend=\"good\",server=\"127.0.0.1:8081\"}",
             7.0,

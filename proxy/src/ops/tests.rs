@@ -12,7 +12,8 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::bans::BanList;
 use crate::metrics::{
-    BackendSample, BackendStats, Counter, Exporter, GaugeReadings, Gauges, Health, Metrics,
+    BackendSample, BackendStats, BackendTotals, Counter, Exporter, GaugeReadings, Gauges, Health,
+    Metrics,
 };
 
 struct NoGauges;
@@ -39,6 +40,10 @@ impl BackendStats for Backends {
                 ..BackendSample::default()
             });
         samples.collect()
+    }
+
+    fn totals(&self) -> BackendTotals {
+        BackendTotals::default()
     }
 }
 

@@ -10,15 +10,15 @@ use tokio::time::Instant;
 use super::Machine;
 use crate::backend::BackendResponse;
 use crate::downstream::{SendBody, Served};
-use crate::metrics::Counter;
+use crate::metrics::{Counter, Metrics, Outcome};
 
 impl Machine<'_> {
     /// The backend has agreed to switch protocols: tells the client, then joins the two connections.
     pub(super) async fn join(mut self, response: BackendResponse) -> Served {
         let metrics = &self.front.metrics;
         self.record.status = response.head.status;
-        metrics.count(Counter::Pipes);
-        metrics.add(Counter::PipeHeadBytes, self.exchange.traffic().request_head);
+        self.record.outcome = Some(Outcome::Pipe);
+        let _open = OpenPipe::begin(metrics);
         let head_sent = self
             .exchange
             .send_head(&response.head, SendBody::Empty)
@@ -29,15 +29,11 @@ impl Machine<'_> {
             &self.exchange,
             head_sent.as_ref().err(),
         );
-        let upgraded = match head_sent {
-            Ok(()) => self
-                .exchange
-                .into_upgraded()
-                .await
-                .ok()
-                .zip(response.into_upgraded()),
-            Err(_) => None,
-        };
+        if head_sent.is_err() {
+            return self.exchange.abort();
+        }
+        let client = self.exchange.into_upgraded().await;
+        let upgraded = client.ok().zip(response.into_upgraded());
         if let Some(((mut client, from_client), mut backend)) = upgraded {
             let idle = self.front.settings().pipe_idle;
             let moved = join(
@@ -52,8 +48,23 @@ impl Machine<'_> {
             metrics.add(Counter::PipeBytesOut, moved.down);
             backend.count(moved.up, moved.down);
         }
-        metrics.count(Counter::PipesEnded);
         Served::taken()
+    }
+}
+
+/// A pipe while it is open, however it ends.
+struct OpenPipe<'a>(&'a Metrics);
+
+impl OpenPipe<'_> {
+    fn begin(metrics: &Metrics) -> OpenPipe<'_> {
+        metrics.count(Counter::Pipes);
+        OpenPipe(metrics)
+    }
+}
+
+impl Drop for OpenPipe<'_> {
+    fn drop(&mut self) {
+        self.0.count(Counter::PipesEnded);
     }
 }
 

@@ -1,12 +1,14 @@
 //! What is written down of a request: counters, latency, one line of the access log.
 
+use std::time::{Duration, Instant};
+
 use super::upload::Upload;
 use crate::access_log;
 use crate::acl::Peer;
 use crate::downstream::{ClientError, Exchange};
 use crate::front::Front;
 use crate::metrics::{Counter, Outcome};
-use crate::policy::{Delivery, Request, Source};
+use crate::policy::{Delivery, Purpose, Request, Source};
 use crate::time::Timestamp;
 
 /// Collected on the way, used at the end.
@@ -24,7 +26,11 @@ pub(super) struct Record {
     pub(super) beside: bool,
     /// Set where the answer's source does not say it.
     pub(super) outcome: Option<Outcome>,
+    /// What it fetched for last, if it did.
+    pub(super) purpose: Option<Purpose>,
     started: Timestamp,
+    /// The same moment on the monotonic clock, which is the one to measure by.
+    begun: Instant,
     delivery: Option<Delivery>,
 }
 
@@ -37,25 +43,36 @@ impl Record {
             settled: false,
             beside: false,
             outcome: None,
+            purpose: None,
             started,
+            begun: Instant::now(),
             delivery: None,
         }
     }
 
-    /// An answer goes out.
+    /// An answer goes out. Whoever fetches for itself has been counted when it began; so every look-up is a hit or
+    /// a miss, and none both.
     pub(super) fn answered(&mut self, front: &Front, delivery: &Delivery) {
-        match delivery.source {
-            Source::Hit => front.metrics.count(Counter::CacheHits),
-            Source::StaleHit | Source::StaleOnError => {
-                front.metrics.count(Counter::CacheHits);
-                front.metrics.count(Counter::CacheHitsGrace);
+        let metrics = &front.metrics;
+        match (delivery.source, delivery.collapsed) {
+            (Source::Hit, _) | (Source::Miss | Source::Stale | Source::Revalidated, true) => {
+                metrics.count(Counter::CacheHits);
             }
-            Source::Miss | Source::Stale | Source::Revalidated => {
-                if !delivery.collapsed {
-                    front.metrics.count(Counter::CacheMisses);
-                }
+            (Source::StaleHit, _) | (Source::StaleOnError, true) => {
+                metrics.count(Counter::CacheHits);
+                metrics.count(Counter::CacheHitsGrace);
             }
-            Source::Pass | Source::Synth => {}
+            // The other's fetch failed, and with it this look-up.
+            (Source::Synth, true) => metrics.count(Counter::CacheMisses),
+            (
+                Source::Miss
+                | Source::Stale
+                | Source::Revalidated
+                | Source::StaleOnError
+                | Source::Pass
+                | Source::Synth,
+                _,
+            ) => {}
         }
         self.delivery = Some(delivery.clone());
     }
@@ -69,15 +86,18 @@ impl Record {
         error: Option<&ClientError>,
     ) {
         let metrics = &front.metrics;
-        let duration = Timestamp::now().since(self.started);
+        let duration: Duration = self.begun.elapsed();
         let outcome = self.outcome();
-        metrics.count(Counter::ClientRequests);
-        metrics.observe(outcome, duration);
-        let traffic = exchange.traffic();
-        metrics.add(Counter::RequestHeadBytes, traffic.request_head);
-        metrics.add(Counter::RequestBodyBytes, traffic.request_body);
-        metrics.add(Counter::ResponseHeadBytes, traffic.response_head);
-        metrics.add(Counter::ResponseBodyBytes, traffic.response_body);
+        // A client that left before its answer began has no response time.
+        if self.status != 0 {
+            metrics.observe(outcome, duration);
+        }
+        let mut traffic = exchange.traffic();
+        if outcome == Outcome::Pipe {
+            metrics.add(Counter::PipeHeadBytes, traffic.request_head);
+            traffic.request_head = 0;
+        }
+        front.count_traffic(traffic);
         if let Some(error) = error {
             tracing::debug!(
                 xid = request.xid,
@@ -127,7 +147,12 @@ impl Record {
             }
             Some(Source::Miss | Source::Stale | Source::Revalidated) => Outcome::Miss,
             Some(Source::Pass) => Outcome::Pass,
-            Some(Source::Synth) | None => Outcome::Synth,
+            // Answers of the policy's own have their outcome by now.
+            Some(Source::Synth) => Outcome::Error,
+            // The client has left.
+            None if self.purpose == Some(Purpose::Pass) => Outcome::Pass,
+            None if self.beside => Outcome::HitForMiss,
+            None => Outcome::Miss,
         }
     }
 }

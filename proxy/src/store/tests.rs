@@ -87,6 +87,7 @@ fn variants_are_kept_side_by_side_and_the_oldest_leaves_first() {
     check("it", Some("it"));
     check("es", None);
     assert_eq!(store.objects(), 3);
+    assert_eq!(store.metrics.get(Counter::ObjectsEvicted), 1);
 }
 
 #[test]

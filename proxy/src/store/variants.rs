@@ -22,6 +22,15 @@ struct Group {
     objects: HashMap<VaryKey, Arc<Object>, foldhash::fast::RandomState>,
 }
 
+/// Objects that a change has left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Past every use.
+    pub dead: usize,
+    /// Dropped for want of room.
+    pub crowded: usize,
+}
+
 impl Variants {
     /// The newest object whose varying fields have the values of `request`.
     pub fn select(&self, request: &Fields) -> Option<&Arc<Object>> {
@@ -46,14 +55,14 @@ impl Variants {
     }
 
     /// With `object` in place of the one it succeeds; past `variants_max` without the oldest; without
-    /// dead ones. Gives also how many dead ones were left out.
+    /// dead ones. Gives also how many were left out.
     #[must_use]
     pub fn with(
         mut self,
         object: Arc<Object>,
         variants_max: usize,
         now: Timestamp,
-    ) -> (Variants, usize) {
+    ) -> (Variants, LeftOut) {
         match &object.variant {
             None => self.plain = Some(object),
             Some((spec, key)) => {
@@ -74,14 +83,16 @@ impl Variants {
         let before = self.len();
         self.retain(|object| !object.is_dead(now));
         let dead = before - self.len();
+        let mut crowded = 0;
         while self.len() > variants_max.max(1) {
             let oldest = self
                 .iter()
                 .min_by_key(|object| object.times().born)
                 .map(Arc::clone);
             self = self.without(&oldest.expect("more than one variant is left"));
+            crowded += 1;
         }
-        (self, dead)
+        (self, LeftOut { dead, crowded })
     }
 
     #[must_use]

@@ -326,7 +326,7 @@ async fn trailers_come_after_the_body() {
     let mut response = send(&pool, &get("/"), RequestBody::Empty)
         .await
         .expect("an answer");
-    assert_eq!(response.body.length(), BodyLength::Unknown);
+    assert_eq!(response.body.length(), BodyLength::Chunked);
     assert_eq!(response.body.trailers(), None);
     assert_eq!(read(&mut response).await.expect("a body"), "a");
     let trailers = response.body.trailers().expect("trailers");

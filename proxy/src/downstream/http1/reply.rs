@@ -5,9 +5,10 @@ use memchr::memmem;
 use pingora_core::protocols::Stream;
 
 use super::super::date::http_date;
+use super::super::end::End;
 use super::super::error::ClientError;
 use super::super::exchange::{SendBody, StoredHead};
-use super::{Ending, Http1};
+use super::{Ending, Http1, has_close};
 use crate::http::{Field, Fields, Method, ResponseHead, Version};
 use crate::http1::{
     CHUNK_END, Expectation, SentFraming, write_chosen_fields, write_chunk_head, write_field,
@@ -110,22 +111,28 @@ impl Http1 {
             return Err(ClientError::ReplyMismatch);
         }
         let (framing, left) = self.frame(head.status, body);
-        let wants_close = || {
-            let mut options = head.fields.list("connection");
-            options.any(|option| option.eq_ignore_ascii_case(b"close"))
-        };
         let is_last = self
             .settings
             .requests_per_connection_max
             .is_some_and(|max| self.requests >= max.get());
-        if self.ending == Ending::Open
-            && (is_last
-                || left == Left::UntilClose
-                || !self.can_skip_body()
-                || self.shutdown.has_begun()
-                || wants_close())
-        {
-            self.ending = Ending::ByUs;
+        if self.ending == Ending::Open {
+            let end = if !self.can_skip_body() {
+                Some(End::RequestBody)
+            } else if is_last || self.shutdown.has_begun() || has_close(&head.fields) {
+                Some(End::ByReply)
+            } else {
+                None
+            };
+            if let Some(end) = end {
+                self.ending = Ending::ByUs;
+                self.end = end;
+            }
+        }
+        if left == Left::UntilClose {
+            if self.ending == Ending::Open {
+                self.ending = Ending::ByUs;
+            }
+            self.end = End::EndOfBody;
         }
         // The client asked for 100 and gets an answer instead: it may now send its body or not (RFC 9110 §10.1.1).
         self.request.expectation = Expectation::Nothing;
@@ -234,8 +241,9 @@ impl Http1 {
 
     pub(in super::super) async fn flush(&mut self) -> Result<(), ClientError> {
         let flushed = self.wire.flush(self.settings.write_timeout).await;
-        if flushed.is_err() {
+        if let Err(error) = &flushed {
             self.ending = Ending::Broken;
+            self.end = End::unsent(error);
         }
         flushed
     }

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use futures_util::future::poll_fn;
 
+use super::super::end::End;
 use super::super::error::{ClientError, Waiting};
 use super::super::exchange::{BodyLength, Departure, Traffic};
 use super::super::info::ConnectionInfo;
@@ -72,6 +73,7 @@ impl Http1 {
     /// The body will not be read to its end, so the connection ends with the reply.
     fn break_body(&mut self, error: &ClientError) {
         self.request.is_broken = true;
+        self.end = End::RequestBody;
         self.ending = match error {
             ClientError::Gone(_) => Ending::Broken,
             _ => Ending::ByUs,
@@ -184,6 +186,9 @@ impl Http1 {
         if !matches!(skipped, Ok(Ok(()))) {
             self.ending = Ending::ByUs;
         }
+        if self.ending != Ending::Open {
+            self.end = End::RequestBody;
+        }
     }
 
     pub(in super::super) async fn closed(&mut self) -> Departure {
@@ -201,6 +206,10 @@ impl Http1 {
             }
         })
         .await;
-        departure.unwrap_or(Departure::Gone)
+        departure.unwrap_or_else(|_| {
+            self.ending = Ending::Broken;
+            self.end = End::ByClient;
+            Departure::Gone
+        })
     }
 }

@@ -10,7 +10,7 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 
 use super::super::Context;
-use super::super::date::http_date;
+use super::super::date::{DATE_BYTES, http_date};
 use super::super::error::{ClientError, Waiting};
 use super::super::exchange::{BodyLength, Departure, SendBody, StoredHead, Traffic};
 use super::super::info::ConnectionInfo;
@@ -78,10 +78,8 @@ impl Http2 {
             None => BodyLength::Unknown,
         };
         let fields = head.fields.iter();
-        let size: usize = fields
-            .map(|field| field.name.len() + field.value.len() + 4)
-            .sum();
-        let line = head.method.as_str().len() + head.target.len() + 12;
+        let fields = fields.map(|field| (field.name.len(), field.value.len()));
+        let request_head = head_bytes(head.method.as_str().len(), head.target.len(), fields);
         Http2 {
             info: context.info.clone(),
             settings: context.settings.clone(),
@@ -98,7 +96,7 @@ impl Http2 {
             held: Bytes::new(),
             timer: Timer::default(),
             traffic: Traffic {
-                request_head: (line + size + 2) as u64,
+                request_head,
                 ..Traffic::default()
             },
         }
@@ -202,6 +200,7 @@ impl Http2 {
             let mut response = http::Response::new(());
             *response.status_mut() = http::StatusCode::CONTINUE;
             self.respond.send_informational(response)?;
+            self.traffic.response_head += head::size_of_start(100);
         }
         self.expectation = Expectation::Nothing;
         Ok(())
@@ -250,11 +249,12 @@ impl Http2 {
             return Err(ClientError::ReplyMismatch);
         }
         let (length, reply) = self.frame(head.status, body);
-        let (mut response, size) = head::write(head, extra, length)?;
+        let (mut response, mut size) = head::write(head, extra, length)?;
         if !response.headers().contains_key(http::header::DATE)
             && let Ok(date) = http::HeaderValue::from_bytes(&http_date())
         {
             response.headers_mut().insert(http::header::DATE, date);
+            size += (b"date: \r\n".len() + DATE_BYTES) as u64;
         }
         let send = self
             .respond
@@ -420,21 +420,46 @@ enum EndStream {
     No,
 }
 
-/// Answers a request that never became an exchange.
-pub(super) fn refuse(mut respond: SendResponse<Bytes>, refused: Refused) {
+/// Bytes of a request head as HTTP/1 would write it; of each field the length of its name and its value.
+fn head_bytes(method: usize, target: usize, fields: impl Iterator<Item = (usize, usize)>) -> u64 {
+    let fields: usize = fields.map(|(name, value)| name + value + 4).sum();
+    let line = method + 1 + target + " HTTP/1.1\r\n".len();
+    (line + fields + 2) as u64
+}
+
+/// Answers a request that never became an exchange. Gives the bytes of both.
+pub(super) fn refuse(
+    parts: &http::request::Parts,
+    mut respond: SendResponse<Bytes>,
+    refused: Refused,
+) -> Traffic {
+    let target = parts.uri.path_and_query().map_or("", |path| path.as_str());
+    let fields = parts.headers.iter();
+    let fields = fields.map(|(name, value)| (name.as_str().len(), value.len()));
+    let mut traffic = Traffic {
+        request_head: head_bytes(parts.method.as_str().len(), target.len(), fields),
+        ..Traffic::default()
+    };
     let status = refused.status();
     let body = Bytes::from(format!("{}: {refused}\n", reason_phrase(status)));
     let head = ResponseHead::new(status)
         .with("Content-Type", "text/plain; charset=utf-8")
         .with("Cache-Control", "no-store");
-    let length = StatedLength::Replaced(Some(body.len() as u64));
-    let sent = head::write(&head, &Fields::new(), length).and_then(|(response, _)| {
+    let body_bytes = body.len() as u64;
+    let length = StatedLength::Replaced(Some(body_bytes));
+    let sent = head::write(&head, &Fields::new(), length).and_then(|(response, size)| {
         let mut send = respond.send_response(response, false)?;
-        Ok(send.send_data(body, true)?)
+        send.send_data(body, true)?;
+        Ok(size)
     });
-    if sent.is_err() {
-        respond.send_reset(Reason::PROTOCOL_ERROR);
+    match sent {
+        Ok(size) => {
+            traffic.response_head = size;
+            traffic.response_body = body_bytes;
+        }
+        Err(_) => respond.send_reset(Reason::PROTOCOL_ERROR),
     }
+    traffic
 }
 
 impl fmt::Debug for Http2 {

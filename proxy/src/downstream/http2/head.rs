@@ -5,7 +5,9 @@ use http::request::Parts;
 
 use super::super::error::ClientError;
 use super::super::settings::DownstreamSettings;
-use crate::http::{Field, Fields, Method, RequestHead, ResponseHead, Scheme, Version};
+use crate::http::{
+    Field, Fields, Method, RequestHead, ResponseHead, Scheme, Version, reason_phrase,
+};
 use crate::http1::{Expectation, Malformed, Refused, Target, is_authority, parse_length};
 
 /// Reads a request head. `h2` has checked that the pseudo-header fields are there, once and first, and that
@@ -171,7 +173,7 @@ pub(super) fn write(
 ) -> Result<(http::Response<()>, u64), ClientError> {
     let status = http::StatusCode::from_u16(head.status).map_err(|_| ClientError::ReplyMismatch)?;
     let mut headers = HeaderMap::with_capacity(head.fields.len() + extra.len() + 2);
-    let mut size = 13;
+    let mut size = size_of_start(head.status);
     for field in head.fields.iter().chain(extra.iter()) {
         let is_length = field.name.eq_ignore_ascii_case("content-length");
         if is_of_http1(field.name) || (is_length && length != StatedLength::Kept) {
@@ -181,12 +183,18 @@ pub(super) fn write(
     }
     if let StatedLength::Replaced(Some(length)) = length {
         headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
-        size += 20;
+        let digits = length.checked_ilog10().unwrap_or(0) + 1;
+        size += b"content-length: \r\n".len() as u64 + u64::from(digits);
     }
     let mut response = http::Response::new(());
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     Ok((response, size))
+}
+
+/// Bytes of a status line and the blank line that ends a head, as HTTP/1 would write them.
+pub(super) fn size_of_start(status: u16) -> u64 {
+    (b"HTTP/1.1 200 \r\n\r\n".len() + reason_phrase(status).len()) as u64
 }
 
 /// Trailers for `h2`.

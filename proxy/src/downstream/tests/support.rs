@@ -32,6 +32,8 @@ pub(super) struct Server {
 pub(super) struct Scripted {
     events: mpsc::UnboundedSender<String>,
     pub(super) refused: Mutex<Vec<u16>>,
+    /// Why the connection that ended last did.
+    pub(super) last_end: Arc<Mutex<Option<End>>>,
 }
 
 pub(super) async fn start(settings: DownstreamSettings) -> Server {
@@ -42,6 +44,7 @@ pub(super) async fn start(settings: DownstreamSettings) -> Server {
     let handler = Arc::new(Scripted {
         events: sender,
         refused: Mutex::default(),
+        last_end: Arc::default(),
     });
     let served = handler.clone();
     let settings = Arc::new(settings);
@@ -55,7 +58,7 @@ pub(super) async fn start(settings: DownstreamSettings) -> Server {
                 ids.fetch_add(1, Ordering::Relaxed),
                 Timestamp::now(),
             );
-            let events = served.events.clone();
+            let (events, ends) = (served.events.clone(), served.last_end.clone());
             let serving = serve_connection(
                 stream,
                 info,
@@ -64,7 +67,8 @@ pub(super) async fn start(settings: DownstreamSettings) -> Server {
                 watcher.clone(),
             );
             tokio::spawn(async move {
-                serving.await;
+                let end = serving.await;
+                *ends.lock() = Some(end);
                 let _ = events.send("connection ended".to_owned());
             });
         }
@@ -132,8 +136,8 @@ impl Handler for Scripted {
         exchange.done()
     }
 
-    fn refused(&self, _info: &ConnectionInfo, refusal: Refusal) {
-        self.refused.lock().push(refusal.status());
+    fn refused(&self, _info: &ConnectionInfo, request: RefusedRequest) {
+        self.refused.lock().push(request.refusal.status());
     }
 
     fn panicked(&self, _info: &ConnectionInfo) {
