@@ -120,7 +120,7 @@ impl Server {
         let store = Arc::new(Store::new(settings::store(&config), Arc::clone(&metrics)));
         let bans = Arc::new(BanList::new(config.purge.bans_max));
         let pool = pool(&config)?;
-        let transit = Transit::new(0).with_kept_max(config.cache.memory.bytes());
+        let transit = Transit::new(0).with_bytes_max(config.cache.memory.bytes());
         let access_log = Arc::new(AccessLog::open(
             &settings::access_log(&config),
             Arc::clone(&metrics),

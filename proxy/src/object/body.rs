@@ -21,6 +21,10 @@ use crate::http::Fields;
 /// Bodies up to this size end as one piece, so that a hit is one copy and one write.
 const ONE_PIECE_BYTES: u64 = 64 * 1024;
 
+/// What a body in transit may hold when all of them together hold too much: enough for a client to be sent
+/// something while more is read.
+const SMALL_WINDOW_BYTES: u64 = 16 * 1024;
+
 /// What all bodies that grow share: a body is weighed by the store only once it is whole, so what they hold
 /// until then is counted here.
 #[derive(Clone, Debug)]
@@ -28,9 +32,10 @@ pub struct Transit {
     /// Most unread bytes that one body in transit holds.
     pub window: u64,
     held: Arc<AtomicU64>,
-    /// Bytes of unfinished bodies that are kept, overhead included.
+    /// Bytes of unfinished bodies that are kept, overhead included, and what is unread of those that were
+    /// kept until they grew too large.
     kept: Arc<AtomicU64>,
-    kept_max: u64,
+    bytes_max: u64,
 }
 
 impl Transit {
@@ -39,7 +44,7 @@ impl Transit {
             window,
             held: Arc::default(),
             kept: Arc::default(),
-            kept_max: u64::MAX,
+            bytes_max: u64::MAX,
         }
     }
 
@@ -52,13 +57,22 @@ impl Transit {
         }
     }
 
-    /// The same account with a bound on what unfinished bodies that are kept hold together. A body that
-    /// would pass it goes on in transit.
+    /// The same account with a bound on what unfinished bodies that are kept hold together: one that would
+    /// pass it goes on in transit. What bodies in transit hold together is bounded by it as well, but for a
+    /// small window of each: nobody is turned away, all are sent more slowly.
     #[must_use]
-    pub fn with_kept_max(&self, kept_max: u64) -> Transit {
+    pub fn with_bytes_max(&self, bytes_max: u64) -> Transit {
         Transit {
-            kept_max,
+            bytes_max,
             ..self.clone()
+        }
+    }
+
+    /// Most unread bytes that one body in transit holds now.
+    fn window_now(&self) -> u64 {
+        match self.held_bytes() > self.bytes_max {
+            true => self.window.min(SMALL_WINDOW_BYTES),
+            false => self.window,
         }
     }
 
@@ -69,14 +83,14 @@ impl Transit {
 
     /// Whether a body of this length could be kept if it were here now.
     pub fn has_room_for(&self, bytes: u64) -> bool {
-        bytes <= self.kept_max.saturating_sub(self.kept_bytes())
+        bytes <= self.bytes_max.saturating_sub(self.kept_bytes())
     }
 
     /// Makes room for bytes to keep; `false` when there is none.
     fn keep(&self, bytes: u64) -> bool {
         let fits = |kept: u64| {
             kept.checked_add(bytes)
-                .filter(|kept| *kept <= self.kept_max)
+                .filter(|kept| *kept <= self.bytes_max)
         };
         self.kept
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
@@ -92,10 +106,10 @@ impl Transit {
 /// How a body grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Growth {
-    /// Every piece is kept, up to `bytes_max` and while there is room ([`Transit::with_kept_max`]); past
+    /// Every piece is kept, up to `bytes_max` and while there is room ([`Transit::with_bytes_max`]); past
     /// either the body goes on in transit.
     Kept { bytes_max: u64 },
-    /// Pieces are dropped once read; the writer waits while more than `window` bytes are unread.
+    /// Pieces are dropped once read; the writer waits while more than [`Transit::window`] bytes are unread.
     Transit,
 }
 
@@ -314,9 +328,14 @@ impl Filling {
         transit.held.fetch_add(held, Ordering::Relaxed);
         transit.held.fetch_sub(self.accounted, Ordering::Relaxed);
         self.accounted = held;
+        // What was kept before the body went on in transit takes room until it is read.
+        if self.in_transit() && self.kept > held {
+            transit.kept.fetch_sub(self.kept - held, Ordering::Relaxed);
+            self.kept = held;
+        }
     }
 
-    /// Gives back the room for what was kept: it is dropped, in transit, or the store's to weigh.
+    /// Gives back the room for what was kept: it is dropped, or the store's to weigh.
     fn release(&mut self, transit: &Transit) {
         let kept = std::mem::take(&mut self.kept);
         transit.kept.fetch_sub(kept, Ordering::Relaxed);
@@ -360,7 +379,8 @@ impl BodyWriter {
             let filling = self.body.filling.lock();
             if filling.is_abandoned() {
                 Some(Err(Abandoned))
-            } else if filling.in_transit() && filling.held_bytes() > self.body.transit.window {
+            } else if filling.in_transit() && filling.held_bytes() > self.body.transit.window_now()
+            {
                 None
             } else {
                 Some(Ok(()))
@@ -378,7 +398,6 @@ impl BodyWriter {
                 filling.kept += cost;
             } else {
                 filling.growth = Growth::Transit;
-                filling.release(&self.body.transit);
             }
         }
         // A kept piece is copied so that it does not hold a whole read buffer for a few bytes.

@@ -184,11 +184,11 @@ fn failed_body_has_no_new_readers() {
 #[tokio::test]
 async fn bodies_that_fill_at_once_share_one_bound() {
     let room = 4 * (100 + PIECE_OVERHEAD);
-    let transit = Transit::new(1000).with_kept_max(room);
+    let transit = Transit::new(1000).with_bytes_max(room);
     let growth = Growth::Kept { bytes_max: 1000 };
     let mut first = Body::write(growth, &transit);
     let mut second = Body::write(growth, &transit);
-    let _reader = second.body().reader().expect("new");
+    let mut reader = second.body().reader().expect("new");
     for _ in 0..2 {
         first.push(piece(100)).await.expect("kept");
         second.push(piece(100)).await.expect("kept");
@@ -198,8 +198,13 @@ async fn bodies_that_fill_at_once_share_one_bound() {
 
     second.push(piece(1)).await.expect("one reader");
     assert!(second.in_transit() && !first.in_transit());
-    assert_eq!(transit.kept_bytes(), room / 2);
     assert_eq!(transit.held_bytes(), 201);
+    assert_eq!(transit.kept_bytes(), room / 2 + 201, "nothing is read yet");
+    reader.next().await.expect("growing");
+    assert_eq!(transit.kept_bytes(), room / 2 + 101);
+    drop(reader);
+    drop(second);
+    assert_eq!(transit.kept_bytes(), room / 2);
 
     let whole = Arc::clone(first.body());
     first.finish(None);
@@ -210,4 +215,42 @@ async fn bodies_that_fill_at_once_share_one_bound() {
     third.push(piece(100)).await.expect("there is room again");
     drop(third);
     assert_eq!(transit.kept_bytes(), 0, "nobody keeps what broke off");
+}
+
+#[tokio::test]
+async fn windows_shrink_when_all_bodies_in_transit_hold_too_much() {
+    let window = 4 * SMALL_WINDOW_BYTES;
+    let transit = Transit::new(window).with_bytes_max(2 * window);
+    let mut bodies = Vec::new();
+    for _ in 0..10 {
+        let mut writer = Body::write(Growth::Transit, &transit);
+        let reader = writer.body().reader().expect("new");
+        // Nobody reads: each writer goes on until it has to wait.
+        while timeout(SOON, writer.push(piece(4096))).await.is_ok() {}
+        bodies.push((writer, reader));
+    }
+    let held = transit.held_bytes();
+    assert!(
+        held <= 2 * window + 10 * (SMALL_WINDOW_BYTES + 4096),
+        "{held}"
+    );
+
+    // A client that reads is still served, and the others get their windows back when there is room.
+    let (writer, reader) = bodies.last_mut().expect("ten");
+    reader.next().await.expect("growing").expect("a piece");
+    for _ in 0..100 {
+        reader.next().await.expect("growing").expect("a piece");
+        timeout(SOON, writer.push(piece(4096)))
+            .await
+            .expect("room for one more")
+            .expect("one reader");
+    }
+    let (mut writer, _reader) = bodies.pop().expect("ten");
+    drop(bodies);
+    for _ in 0..8 {
+        timeout(SOON, writer.push(piece(4096)))
+            .await
+            .expect("the whole window")
+            .expect("one reader");
+    }
 }
