@@ -77,6 +77,9 @@ pub struct FetchTask {
 impl FetchTask {
     /// Runs to the end of the body.
     pub async fn run(mut self) {
+        // A body that still fills may yet break off or grow too large to keep: a 304 must not renew it, nor may it
+        // stand in for an answer.
+        self.fetch.stale = self.fetch.stale.filter(|stale| stale.body.is_complete());
         self.front.policy().backend_fetch(&mut self.fetch);
         let conditional = match &self.fetch.stale {
             Some(stale) if self.fetch.purpose != Purpose::Pass => {
@@ -201,18 +204,14 @@ impl FetchTask {
         let object = Arc::new(object);
         let stored = match storage {
             Storage::Store(_) => self.store(&object, now),
-            Storage::HitForMiss { because, .. }
-            | Storage::Private {
-                because: Some(because),
-            } => {
+            Storage::HitForMiss { mark, because } => {
                 self.front.count_not_stored(because);
                 self.forget(stale);
+                self.mark(&object, mark, now);
                 false
             }
-            Storage::Private { because: None } | Storage::Stale => {
-                self.forget(stale);
-                false
-            }
+            // Something about this request: the next may still use what is stored.
+            Storage::Private { .. } | Storage::Stale => false,
         };
         let mut delivery = Delivery::new(Source::Revalidated);
         delivery.stored = Some(stored);
@@ -330,35 +329,34 @@ impl FetchTask {
 
         let filled = fill(&mut body, &mut writer).await;
         let overflowed = kind == Kind::Response && writer.in_transit();
-        match filled {
-            Ok(()) => writer.finish(body.trailers()),
-            Err(FillEnded::Abandoned(_)) => drop(writer),
-            Err(FillEnded::Backend(_)) => {
-                front.metrics.count(Counter::FetchesFailed);
-                drop(writer);
-            }
+        if let Err(FillEnded::Backend(_)) = &filled {
+            front.metrics.count(Counter::FetchesFailed);
         }
-        if stored && overflowed {
-            front.count_not_stored(NotStored::TooLarge);
-        } else if stored && !object.body.is_complete() {
-            front.metrics.count(Counter::NotStoredIncomplete);
-        }
-        let Some(key) = key.filter(|_| stored) else {
-            return;
-        };
-        if object.body.is_complete() {
-            front.store.reweigh(&key, &object);
-        } else {
-            front.store.remove(&key, &object);
+        let key = key.filter(|_| stored);
+        if let Some(key) = &key
+            && (filled.is_err() || overflowed)
+        {
+            // Before the readers learn of the end: who asks again then has to find something better.
+            front.store.remove(key, &object);
             if overflowed {
+                front.count_not_stored(NotStored::TooLarge);
                 let mark = hit_for_miss(&object, settings.hit_for_miss, Timestamp::now());
-                front.store.insert(
-                    &key,
-                    Arc::new(mark),
-                    fence.expect("what was stored has a fence"),
-                    now,
-                );
+                let fence = fence.expect("what was stored has a fence");
+                front.store.insert(key, Arc::new(mark), fence, now);
+            } else {
+                front.metrics.count(Counter::NotStoredIncomplete);
             }
+        }
+        if filled.is_err() {
+            return drop(writer);
+        }
+        let mut trailers = body.trailers();
+        if let Some(trailers) = &mut trailers {
+            hop_by_hop::strip_trailers(trailers);
+        }
+        writer.finish(trailers);
+        if let Some(key) = key.filter(|_| !overflowed) {
+            front.store.reweigh(&key, &object);
         }
     }
 
@@ -584,7 +582,11 @@ enum FillEnded {
 fn may_share(object: &Object, delivery: &Delivery) -> bool {
     match delivery.source {
         Source::Synth | Source::StaleOnError => true,
-        _ => object.kind == Kind::Response && object.is_fresh(Timestamp::now()),
+        _ => {
+            object.kind == Kind::Response
+                && object.is_fresh(Timestamp::now())
+                && !object.directives.no_cache.is_all()
+        }
     }
 }
 

@@ -234,7 +234,8 @@ pub trait Policy: fmt::Debug + Send + Sync + 'static {
     /// The key its object is stored under.
     fn hash(&self, request: &Request) -> PrimaryKey;
 
-    /// An object was found that is no mark. `now` is one moment for the whole decision.
+    /// An object was found that is no mark, or has come by the fetch that was waited for. `now` is one moment
+    /// for the whole decision.
     fn hit(&self, request: &mut Request, object: &Object, now: Timestamp) -> Hit;
 
     /// Nothing usable was found.

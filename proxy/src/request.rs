@@ -18,7 +18,7 @@ use crate::bans::HeldMark;
 use crate::downstream::{BodyLength, ClientError, Exchange, Served};
 use crate::fetch::{FetchTask, Fetched, Sharing};
 use crate::front::Front;
-use crate::http::{Method, ResponseHead, Scheme};
+use crate::http::{Method, RequestHead, ResponseHead, Scheme};
 use crate::metrics::{Counter, Outcome};
 use crate::object::{BodyReader, Kind, Object};
 use crate::policy::{
@@ -41,8 +41,9 @@ const RESTARTS_MAX: u32 = 4;
 /// answer varied on something that nobody knew it would.
 const FLIGHTS_MAX: u32 = 3;
 
-/// Informational answers that may wait for a slow client.
-const INFORMATIONAL_QUEUE: usize = 8;
+/// Informational answers that may wait for a slow client: all that a backend may send to one request, since
+/// a 100 that got lost would leave the client waiting.
+const INFORMATIONAL_QUEUE: usize = 40;
 
 /// The states between two decisions.
 #[derive(Debug)]
@@ -94,7 +95,10 @@ pub async fn serve(front: &Arc<Front>, exchange: Exchange) -> Served {
         connection: Arc::clone(exchange.info()),
         xid: front.xid(),
         received: now,
-        has_body: !matches!(exchange.body_length(), BodyLength::None),
+        has_body: !matches!(
+            exchange.body_length(),
+            BodyLength::None | BodyLength::Known(0)
+        ),
         upgrade: upgrade(&exchange),
         restarts: 0,
         head,
@@ -128,7 +132,7 @@ impl Machine<'_> {
                 State::Recv => Ok(self.recv()),
                 State::Hash => Ok(self.hash()),
                 State::Miss { key, stale } => self.miss(key, stale).await,
-                State::HitForMiss { key } => self.fetch_beside(key, None).await,
+                State::HitForMiss { key } => self.hit_for_miss(key).await,
                 State::Pass => self.pass().await,
                 State::Pipe => self.pipe().await,
                 State::Join(response) => return self.join(*response).await,
@@ -148,18 +152,13 @@ impl Machine<'_> {
             };
             state = match next {
                 Ok(state) => state,
-                Err(error) => match self.answer_to(&error) {
-                    Some(synth) => State::Synth(synth),
+                Err(error) => match error.status().filter(|_| self.record.status == 0) {
+                    // The request's body is at fault, and the client can still be told.
+                    Some(status) => self.refuse(status),
                     None => return self.finish(Err(error)),
                 },
             };
         }
-    }
-
-    /// What to tell a client whose request broke off by its own fault, while there is still an answer to give.
-    fn answer_to(&mut self, error: &ClientError) -> Option<Synth> {
-        let status = error.status().filter(|_| self.record.status == 0)?;
-        Some(Synth::because(status, error.to_string()))
     }
 
     fn recv(&mut self) -> State {
@@ -177,9 +176,17 @@ impl Machine<'_> {
         self.request.restarts += 1;
         self.record.outcome = None;
         if self.request.restarts > RESTARTS_MAX {
+            self.record.settled = true;
             return State::Synth(Synth::because(503, "Too many restarts"));
         }
         State::Recv
+    }
+
+    /// Answers what is wrong with the request's body; nobody reads the rest of it.
+    fn refuse(&mut self, status: u16) -> State {
+        self.record.settled = true;
+        self.record.upload.stop();
+        State::Synth(Synth::new(status))
     }
 
     fn hash(&mut self) -> State {
@@ -271,16 +278,31 @@ impl Machine<'_> {
         }
     }
 
+    /// Where the policy wants to go instead of fetching.
+    fn ask_miss(&mut self, stale: Option<&Object>) -> Option<State> {
+        let stale = stale.filter(|object| object.kind == Kind::Response);
+        match self.policy.miss(&mut self.request, stale) {
+            Miss::Fetch => None,
+            Miss::Pass => Some(State::Pass),
+            Miss::Synth(synth) => Some(State::Synth(synth)),
+            Miss::Restart => Some(State::Restart),
+        }
+    }
+
+    async fn hit_for_miss(&mut self, key: PrimaryKey) -> Result<State, ClientError> {
+        match self.ask_miss(None) {
+            Some(instead) => Ok(instead),
+            None => self.fetch_beside(key, None).await,
+        }
+    }
+
     async fn miss(
         &mut self,
         key: PrimaryKey,
         stale: Option<Arc<Object>>,
     ) -> Result<State, ClientError> {
-        match self.policy.miss(&mut self.request, stale.as_deref()) {
-            Miss::Fetch => {}
-            Miss::Pass => return Ok(State::Pass),
-            Miss::Synth(synth) => return Ok(State::Synth(synth)),
-            Miss::Restart => return Ok(State::Restart),
+        if let Some(instead) = self.ask_miss(stale.as_deref()) {
+            return Ok(instead);
         }
         self.record.flights += 1;
         if self.record.flights > FLIGHTS_MAX {
@@ -328,6 +350,16 @@ impl Machine<'_> {
         let matches = evaluate(&self.request.head, &object.head) != Precondition::Undecided;
         if !mine || !matches || !self.front.passes_bans(&object, &self.request.head, now) {
             return Ok(State::Hash);
+        }
+        // It is a stored answer like any other by now: whether it may be reused for this request is judged as there.
+        if object.kind == Kind::Response && source != Source::StaleOnError {
+            match self.policy.hit(&mut self.request, &object, now) {
+                Hit::Deliver | Hit::DeliverAndRefresh => {}
+                Hit::Miss => return self.fetch_beside(key, Some(object)).await,
+                Hit::Pass => return Ok(State::Pass),
+                Hit::Synth(synth) => return Ok(State::Synth(synth)),
+                Hit::Restart => return Ok(State::Restart),
+            }
         }
         let Some(reader) = object.body.reader() else {
             return self.fetch_beside(key, stale).await;
@@ -398,11 +430,18 @@ impl Machine<'_> {
         let body = match fetch.purpose {
             Purpose::Pass => {
                 self.exchange.refuse_declared_length()?;
+                let body = match self.record.upload.begin(&self.exchange) {
+                    Some(body) => body,
+                    None => {
+                        let synth = Synth::because(503, "Request body was sent before the restart");
+                        return Ok(State::Synth(synth));
+                    }
+                };
                 // What asks for an upgrade may turn out a pipe, which is no fetch.
                 if upgrade.is_none() {
                     self.count_pass();
                 }
-                self.record.upload.begin(&self.exchange)
+                body
             }
             Purpose::Fill | Purpose::Refresh => {
                 self.front.metrics.count(Counter::Fetches);
@@ -423,8 +462,9 @@ impl Machine<'_> {
         let fetched = loop {
             tokio::select! {
                 biased;
-                fetched = &mut fetched => break fetched,
+                // First, since they come before the answer also where both are here already.
                 Some(head) = relayed.recv() => self.exchange.send_informational(&head).await?,
+                fetched = &mut fetched => break fetched,
                 moved = self.record.upload.step(&mut self.exchange) => moved?,
             }
         };
@@ -523,12 +563,19 @@ impl Machine<'_> {
         }
     }
 
-    /// The head a shared fetch sends: without what belongs to this client alone.
+    /// The head a shared fetch sends: without what belongs to this client alone. It is a GET also where a HEAD
+    /// causes it, and has to be judged as one.
     fn shared_fetch(&self, purpose: Purpose, stale: Option<Arc<Object>>) -> Fetch {
         let mut fetch = self.private_fetch();
         fetch.purpose = purpose;
         fetch.stale = stale;
         fetch.head.method = Method::Get;
+        if self.request.head.method != Method::Get {
+            fetch.request = Arc::new(RequestHead {
+                method: Method::Get,
+                ..self.request.head.clone()
+            });
+        }
         forward::make_shareable(&mut fetch.head.fields);
         fetch
     }

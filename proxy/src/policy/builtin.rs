@@ -165,7 +165,10 @@ impl Policy for Builtin {
 
     fn hit(&self, request: &mut Request, object: &Object, now: Timestamp) -> Hit {
         if asks_for_a_match(&request.head) && !self.may_say_that_it_matches(request, object, now) {
-            return Hit::Pass;
+            return match self.honors_client() && request.directives.only_if_cached {
+                true => Hit::Synth(Synth::new(504)),
+                false => Hit::Pass,
+            };
         }
         let directives = self.honors_client().then_some(&request.directives);
         let times = object.stored_times();

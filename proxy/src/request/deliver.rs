@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 
 use super::{Machine, State};
 use crate::downstream::{ClientError, SendBody};
-use crate::http::{Method, ResponseHead, reason_phrase};
+use crate::http::{Method, ResponseHead, Version, reason_phrase};
 use crate::object::{BodyReader, Object};
 use crate::policy::{Deliver, Delivery, Source};
 use crate::rules::conditional::{self, Precondition};
@@ -42,15 +42,20 @@ impl Machine<'_> {
     ) -> Result<Delivered, ClientError> {
         let now = Timestamp::now();
         let mut head = own_head.map_or_else(|| object.head.clone(), |head| *head);
-        self.record.answered(self.front, &delivery);
         match self
             .policy
             .deliver(&mut self.request, &object, &delivery, &mut head, now)
         {
-            Deliver::Deliver => {}
-            Deliver::Synth(synth) => return Ok(Delivered::Instead(State::Synth(synth))),
-            Deliver::Restart => return Ok(Delivered::Instead(State::Restart)),
+            Deliver::Synth(synth) if !self.record.settled => {
+                self.record.settled = true;
+                return Ok(Delivered::Instead(State::Synth(synth)));
+            }
+            Deliver::Restart if !self.record.settled => {
+                return Ok(Delivered::Instead(State::Restart));
+            }
+            Deliver::Deliver | Deliver::Synth(_) | Deliver::Restart => {}
         }
+        self.record.answered(self.front, &delivery);
         let length = object
             .body
             .complete_bytes()
@@ -62,6 +67,12 @@ impl Machine<'_> {
         self.record.status = head.status;
         let body = match &part {
             Part::Nothing => SendBody::Empty,
+            // HTTP/1 has a place for trailers in chunked bodies only.
+            Part::Whole
+                if reader.trailers().is_some() && self.request.head.version != Version::Http10 =>
+            {
+                SendBody::Unknown
+            }
             Part::Whole => length.map_or(SendBody::Unknown, SendBody::Length),
             Part::One(range) => SendBody::Length(range.end - range.start),
             Part::Several(multipart) => SendBody::Length(multipart.content_len()),

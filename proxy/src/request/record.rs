@@ -17,8 +17,11 @@ pub(super) struct Record {
     pub(super) upload: Upload,
     /// Flights waited for or led.
     pub(super) flights: u32,
-    /// The status sent.
+    /// The status sent; 0 until then.
     pub(super) status: u16,
+    /// What goes out now is the last word: the policy has replaced an answer already, or the request has
+    /// failed. Else a policy that replaces each answer would keep the request for ever.
+    pub(super) settled: bool,
     /// A mark said that answers are not stored.
     pub(super) beside: bool,
     /// Set where the answer's source does not say it.
@@ -37,6 +40,7 @@ impl Record {
             upload: Upload::default(),
             flights: 0,
             status: 0,
+            settled: false,
             beside: false,
             outcome: None,
             purpose: None,

@@ -4,59 +4,77 @@ use tokio::sync::mpsc;
 
 use crate::backend::{BodyPiece, RequestBody};
 use crate::downstream::{BodyLength, ClientError, Departure, Exchange};
+use crate::rules::hop_by_hop;
 
 /// Pieces that may wait between the client's connection and the backend's.
 const QUEUE: usize = 4;
 
+/// The request's body on its way, and the client's presence behind it.
+#[derive(Debug, Default)]
+pub(super) struct Upload {
+    progress: Progress,
+    /// The client will send nothing more on this connection.
+    half_closed: bool,
+}
+
 /// How far the body has got.
 #[derive(Debug, Default)]
-pub(super) enum Upload {
-    /// There is none, or nobody wants it any more.
+enum Progress {
+    /// Nobody has asked for it.
     #[default]
-    Over,
+    Waiting,
     Moving(mpsc::Sender<BodyPiece>),
-    /// Over, and the client will send nothing more on this connection.
-    HalfClosed,
+    /// It was sent, or nobody wants the rest of it.
+    Over,
 }
 
 impl Upload {
-    /// The receiving end for a fetch; a request without a body gives an empty one.
-    pub(super) fn begin(&mut self, exchange: &Exchange) -> RequestBody {
+    /// The receiving end for a fetch; a request without a body gives an empty one. `None` when an earlier fetch
+    /// of this request has had the body: what is left of it must not be taken for the whole.
+    pub(super) fn begin(&mut self, exchange: &Exchange) -> Option<RequestBody> {
         let length = match exchange.body_length() {
-            BodyLength::None => return RequestBody::Empty,
+            BodyLength::None => return Some(RequestBody::Empty),
             BodyLength::Known(bytes) => Some(bytes),
             BodyLength::Unknown => None,
         };
+        if !matches!(self.progress, Progress::Waiting) {
+            return None;
+        }
         let (sender, receiver) = mpsc::channel(QUEUE);
-        *self = Upload::Moving(sender);
-        RequestBody::Stream { length, receiver }
+        self.progress = Progress::Moving(sender);
+        Some(RequestBody::Stream { length, receiver })
     }
 
-    /// Moves one piece. Once the body is over, resolves only when the client leaves. Safe to cancel: a
+    /// Nobody wants the body any more.
+    pub(super) fn stop(&mut self) {
+        self.progress = Progress::Over;
+    }
+
+    /// Moves one piece. When there is none to move, resolves only when the client leaves. Safe to cancel: a
     /// piece is taken from the client only when there is room for it, and then moved without waiting.
     ///
     /// # Errors
     /// [`ClientError::Gone`], or what reading from the client gave. The machine ends with it, and the channel
     /// closes without an end, so that no backend takes the part for the whole.
     pub(super) async fn step(&mut self, exchange: &mut Exchange) -> Result<(), ClientError> {
-        // While the client waits for 100 (Continue), the backend has to say that it wants the body.
-        let sender = match self {
-            Upload::Moving(sender) if !exchange.expects_continue() => sender,
-            Upload::HalfClosed => return std::future::pending().await,
-            Upload::Moving(_) | Upload::Over => {
-                return match exchange.closed().await {
-                    Departure::Gone => Err(ClientError::Gone(None)),
-                    Departure::HalfClosed => {
-                        *self = Upload::HalfClosed;
-                        Ok(())
-                    }
-                };
+        match &self.progress {
+            // Reading would invite the body. That is for the backend to do, whose 100 is relayed.
+            Progress::Moving(sender) if !exchange.expects_continue() => {
+                if move_piece(sender, exchange).await? == Moved::Last {
+                    self.stop();
+                }
+                return Ok(());
             }
-        };
-        if move_piece(sender, exchange).await? == Moved::Last {
-            *self = Upload::Over;
+            _ if self.half_closed => return std::future::pending().await,
+            _ => {}
         }
-        Ok(())
+        match exchange.closed().await {
+            Departure::Gone => Err(ClientError::Gone(None)),
+            Departure::HalfClosed => {
+                self.half_closed = true;
+                Ok(())
+            }
+        }
     }
 
     /// Resolves when the client leaves, for waits before anybody wants the body.
@@ -89,7 +107,11 @@ async fn move_piece(
             Ok(Moved::One)
         }
         None => {
-            permit.send(BodyPiece::End(exchange.take_trailers()));
+            let mut trailers = exchange.take_trailers();
+            if let Some(trailers) = &mut trailers {
+                hop_by_hop::strip_trailers(trailers);
+            }
+            permit.send(BodyPiece::End(trailers));
             Ok(Moved::Last)
         }
     }
