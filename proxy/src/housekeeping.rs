@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::bans::Verdict;
+use crate::bans::{Mark, Verdict};
 use crate::front::{BanObject, Front};
 use crate::metrics::Counter;
 use crate::object::Object;
@@ -27,21 +27,21 @@ pub async fn run(
 ) {
     let mut ticks = interval(lurker_interval.max(Duration::from_millis(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut next_reap = Instant::now() + REAP_INTERVAL;
+    let mut rounds = Rounds {
+        next_reap: Instant::now() + REAP_INTERVAL,
+        walked_for: None,
+    };
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
             _ = shutdown.wait_for(|begun| *begun) => return,
         }
-        let reap = Instant::now() >= next_reap;
-        if reap {
-            next_reap = Instant::now() + REAP_INTERVAL;
-        }
-        if reap || front.bans.lurk().is_some() {
+        let listed = front.bans.lurk().map(|_| front.bans.newest());
+        if let Some(reap) = rounds.due(listed, Instant::now()) {
             let metrics = Arc::clone(&front.metrics);
             let front = Arc::clone(&front);
             // A walk over a million objects takes long enough to be in the way of a thread's requests.
-            let walk = tokio::task::spawn_blocking(move || walk(&front, reap));
+            let walk = tokio::task::spawn_blocking(move || walk(&front, reap == Reap::Yes));
             if let Err(failed) = walk.await {
                 metrics.count(Counter::Panics);
                 tracing::error!(error = %failed, "housekeeping walk failed");
@@ -55,6 +55,37 @@ pub async fn run(
 enum Gone {
     Dead,
     Banned,
+}
+
+/// Whether a walk also takes out what is past every use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reap {
+    Yes,
+    No,
+}
+
+/// When to walk.
+#[derive(Debug)]
+struct Rounds {
+    next_reap: Instant,
+    /// The newest ban when the last walk began.
+    walked_for: Option<Mark>,
+}
+
+impl Rounds {
+    /// Whether a walk is due, `listed` being the newest of the bans if there are any. A ban gets one walk at
+    /// once. What that leaves listed waits for look-ups or for fetches, so further walks only come with those
+    /// that reap: else one ban on requests would keep a processor walking for as long as it is listed.
+    fn due(&mut self, listed: Option<Mark>, now: Instant) -> Option<Reap> {
+        let reap = now >= self.next_reap;
+        if reap {
+            self.next_reap = now + REAP_INTERVAL;
+        } else if listed.is_none() || listed == self.walked_for {
+            return None;
+        }
+        self.walked_for = listed;
+        Some(if reap { Reap::Yes } else { Reap::No })
+    }
 }
 
 /// One walk over everything stored.
@@ -84,4 +115,32 @@ fn walk(front: &Arc<Front>, reap: bool) {
         lurk.finish();
     }
     front.store.run_pending_tasks();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ban_that_stays_listed_is_walked_for_once_until_the_next_reaping() {
+        let start = Instant::now();
+        let mut rounds = Rounds {
+            next_reap: start + REAP_INTERVAL,
+            walked_for: None,
+        };
+        let (first, second) = (Some(Mark::from_u64(1)), Some(Mark::from_u64(2)));
+        let mut check = |listed, seconds, expected| {
+            let now = start + Duration::from_secs(seconds);
+            assert_eq!(rounds.due(listed, now), expected, "after {seconds} s");
+        };
+        check(None, 0, None);
+        check(first, 1, Some(Reap::No));
+        check(first, 2, None);
+        check(second, 3, Some(Reap::No));
+        check(second, 4, None);
+        check(second, 10, Some(Reap::Yes));
+        check(second, 11, None);
+        check(None, 12, None);
+        check(None, 20, Some(Reap::Yes));
+    }
 }

@@ -15,6 +15,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// How long threads that are blocked get to end once everything else has.
+const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(1);
+
 /// How long a new process waits for the old one's listeners.
 const HANDOVER_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -55,7 +58,7 @@ fn serve(
         .thread_name("lacquer")
         .build()
         .context("cannot start threads")?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         let upgrade_socket = upgrade_socket(&config);
         let pid_file = config.server.pid_file.clone();
         let mut signals = Signals::new()?;
@@ -98,7 +101,10 @@ fn serve(
             }
         }
         Ok(())
-    })
+    });
+    // A name that is just being looked up may take longer than the drain deadline leaves.
+    runtime.shutdown_timeout(SHUTDOWN_PATIENCE);
+    served
 }
 
 fn upgrade_socket(config: &Config) -> PathBuf {

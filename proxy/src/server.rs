@@ -278,7 +278,10 @@ impl Control {
         let inner = &self.0;
         let mut current = inner.current.lock();
         let before = inner.front.current();
-        let pool = match config.backend == current.config.backend {
+        let same_backends = config.backend == current.config.backend
+            && config.limits.backend_header_bytes_max
+                == current.config.limits.backend_header_bytes_max;
+        let pool = match same_backends {
             true => Arc::clone(&before.backends),
             // Counters go on: dashboards must not see them fall.
             false => Arc::new(
@@ -330,6 +333,14 @@ impl Control {
             (
                 "tls.min_version",
                 config.tls.min_version != current.config.tls.min_version,
+            ),
+            (
+                "tls.certificates",
+                inner.certificates.is_none() && !config.tls.certificates.is_empty(),
+            ),
+            (
+                "timeouts.tls_handshake",
+                config.timeouts.tls_handshake != current.config.timeouts.tls_handshake,
             ),
         ] {
             if changed {

@@ -59,9 +59,9 @@ async fn recv_leads_where_the_policy_says() {
     check("hash", 200, "answer 0", "HIT", 1).await;
     check("pass", 200, "answer 1", "MISS", 2).await;
     check("pipe", 200, "answer 2", "MISS", 3).await;
-    check("synth", 418, "418 Teapot", "MISS", 3).await;
+    check("synth", 418, "Teapot", "MISS", 3).await;
     check("restart", 200, "answer 0", "HIT", 3).await;
-    check("purge", 200, "200 Purged 1", "MISS", 3).await;
+    check("purge", 200, "Purged 1", "MISS", 3).await;
     check("hash", 200, "answer 3", "MISS", 4).await;
 }
 
@@ -91,7 +91,7 @@ async fn hit_leads_where_the_policy_says() {
     };
     check("deliver", 200, "answer 0", 1).await;
     check("deliver", 200, "answer 0", 1).await;
-    check("synth", 418, "418", 1).await;
+    check("synth", 418, "I'm a teapot", 1).await;
     check("restart", 200, "answer 0", 1).await;
     check("pass", 200, "answer 1", 2).await;
     check("deliver", 200, "answer 0", 2).await;
@@ -133,7 +133,7 @@ async fn miss_leads_where_the_policy_says() {
         assert!(reply.text().starts_with(text), "{wish}: {}", reply.text());
         assert_eq!(backend.count(), fetches, "{wish}");
     };
-    check("/a", "synth", 418, "418", 0).await;
+    check("/a", "synth", 418, "I'm a teapot", 0).await;
     check("/a", "pass", 200, "answer 0", 1).await;
     check("/a", "fetch", 200, "answer 1", 2).await;
     check("/a", "synth", 200, "answer 1", 2).await;

@@ -8,7 +8,7 @@ use config::{BackendAddress, Config, ListenAddress};
 use parking_lot::Mutex;
 use proxy::front::Front;
 use proxy::listener::handover::Inherited;
-use proxy::server::Server;
+use proxy::server::{Control, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
@@ -62,6 +62,8 @@ async fn read_head(stream: &mut TcpStream) -> String {
 struct Door {
     address: SocketAddr,
     front: Arc<Front>,
+    control: Control,
+    config: Config,
 }
 
 async fn door(backend: SocketAddr, change: impl FnOnce(&mut Config)) -> Door {
@@ -75,15 +77,20 @@ async fn door(backend: SocketAddr, change: impl FnOnce(&mut Config)) -> Door {
     config.backend.retries_max = 0;
     change(&mut config);
     config.validate().expect("sound settings");
-    let bound = Server::bind(config, Inherited::default()).await;
+    let bound = Server::bind(config.clone(), Inherited::default()).await;
     let server = bound.expect("a free port");
     let address = match server.addresses().next() {
         Some(ListenAddress::Tcp(address)) => *address,
         other => panic!("no TCP listener: {other:?}"),
     };
-    let front = Arc::clone(server.control().front());
+    let control = server.control();
     tokio::spawn(server.run(std::future::pending::<()>()));
-    Door { address, front }
+    Door {
+        address,
+        front: Arc::clone(control.front()),
+        control,
+        config,
+    }
 }
 
 impl Door {
@@ -295,4 +302,22 @@ async fn soft_purge_by_key_reaches_what_is_being_fetched() {
     );
     let answer = door.get("/", "").await;
     assert!(answer.ends_with("new"), "{answer}");
+}
+
+#[tokio::test]
+async fn reload_takes_a_new_limit_for_the_heads_of_backends() {
+    let (address, _) = backend(|_, mut stream| async move {
+        let long = "x".repeat(8000);
+        let answer = format!("HTTP/1.1 200 OK\r\nLong: {long}\r\nContent-Length: 0\r\n\r\n");
+        stream.write_all(answer.as_bytes()).await.expect("open");
+    })
+    .await;
+    let door = door(address, |_| {}).await;
+    let answer = door.get("/", "").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let mut config = door.config.clone();
+    config.limits.backend_header_bytes_max = config::ByteSize::kibibytes(4);
+    door.control.reload(config).expect("sound settings");
+    let answer = door.get("/", "").await;
+    assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
 }

@@ -179,8 +179,8 @@ impl Exchange {
     ///
     /// # Errors
     /// [`ClientError::BodyTooLarge`], which [`Exchange::read_body`] gives as well.
-    pub fn refuse_declared_length(&self) -> Result<(), ClientError> {
-        each!(&self.protocol, inner => inner.refuse_declared_length())
+    pub fn refuse_declared_length(&mut self) -> Result<(), ClientError> {
+        each!(&mut self.protocol, inner => inner.refuse_declared_length())
     }
 
     /// The request's trailers, once [`Exchange::read_body`] has come to the end.

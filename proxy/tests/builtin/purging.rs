@@ -34,7 +34,7 @@ async fn a_purged_url_is_fetched_again() {
     caches(&door, &["/a", "/a?x", "/b"]).await;
     let purged = door.request("PURGE", "/a", &[]).await;
     assert_eq!(purged.status(), 200);
-    assert!(purged.text().starts_with("200 Purged 1"));
+    assert!(purged.text().starts_with("Purged 1"));
     assert_eq!(backend.count(), 3, "the backend hears nothing of it");
     assert_eq!(
         caches(&door, &["/a", "/a?x", "/b"]).await,
@@ -42,7 +42,7 @@ async fn a_purged_url_is_fetched_again() {
     );
     assert_eq!(backend.last().field("If-None-Match"), None);
     let nothing = door.request("PURGE", "/nothing", &[]).await;
-    assert!(nothing.text().starts_with("200 Purged 0"));
+    assert!(nothing.text().starts_with("Purged 0"));
 }
 
 #[tokio::test]
@@ -85,7 +85,7 @@ async fn surrogate_keys_name_many_answers() {
     let fetched = backend.count();
     let soft = [("Surrogate-Key", "all"), ("Lacquer-Purge", "soft")];
     let reply = door.request("PURGE", "/", &soft).await;
-    assert!(reply.text().starts_with("200 Purged 4"), "{}", reply.text());
+    assert!(reply.text().starts_with("Purged 4"), "{}", reply.text());
     assert_eq!(caches(&door, &targets).await, ["HIT", "HIT", "HIT", "HIT"]);
     backend.wait_for(fetched + 4).await;
 }
@@ -107,7 +107,7 @@ async fn bans_hit_what_they_describe() {
     let added = ban("req.url ~ ^/a/ && req.url != /a/2").await;
     assert_eq!(
         (added.status(), added.text().lines().next()),
-        (200, Some("200 Ban added"))
+        (200, Some("Ban added"))
     );
     assert_eq!(caches(&door, &targets).await, ["MISS", "HIT", "HIT"]);
     assert_eq!(ban("obj.http.surrogate-key ~ b").await.status(), 200);

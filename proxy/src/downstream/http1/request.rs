@@ -67,19 +67,26 @@ impl Http1 {
         }
         self.wire.timer.restart();
         let read = poll_fn(|cx| self.poll_body(cx)).await;
-        if let Err(error) = &read {
-            self.request.is_broken = true;
-            self.end = End::RequestBody;
-            self.ending = match error {
-                ClientError::Gone(_) => Ending::Broken,
-                _ => Ending::ByUs,
-            };
-        }
-        read
+        read.inspect_err(|error| self.break_body(error))
+    }
+
+    /// The body will not be read to its end, so the connection ends with the reply.
+    fn break_body(&mut self, error: &ClientError) {
+        self.request.is_broken = true;
+        self.end = End::RequestBody;
+        self.ending = match error {
+            ClientError::Gone(_) => Ending::Broken,
+            _ => Ending::ByUs,
+        };
+    }
+
+    pub(in super::super) fn refuse_declared_length(&mut self) -> Result<(), ClientError> {
+        let declared = self.check_declared_length();
+        declared.inspect_err(|error| self.break_body(error))
     }
 
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ClientError>> {
-        self.refuse_declared_length()?;
+        self.check_declared_length()?;
         loop {
             match self.request.decoder.decode(&mut self.wire.input)? {
                 Decoded::Data(piece) => {
@@ -132,7 +139,7 @@ impl Http1 {
         self.request.expectation = Expectation::Nothing;
     }
 
-    pub(in super::super) fn refuse_declared_length(&self) -> Result<(), ClientError> {
+    fn check_declared_length(&self) -> Result<(), ClientError> {
         match (self.request.framing, self.settings.request_body_bytes_max) {
             (BodyFraming::Length(length), Some(max)) if length > max => {
                 Err(ClientError::BodyTooLarge(max))
