@@ -135,6 +135,8 @@ pub struct Connection<S = TcpStream> {
     body: Body,
     trailers: Fields,
     patience: Duration,
+    /// Whether the last answer said that it is the last.
+    ends: bool,
 }
 
 impl Connection {
@@ -177,6 +179,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             body: Body::Empty,
             trailers: Fields::new(),
             patience: PATIENCE,
+            ends: false,
         }
     }
 
@@ -214,6 +217,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.body == Body::Empty,
             "the last body was not read to its end"
         );
+        ensure!(!self.ends, "the last answer said Connection: close");
         let bytes = timeout(self.patience, self.wire.read_head()).await;
         let bytes = bytes
             .context("no answer in time")??
@@ -226,6 +230,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             _ => Body::of(&head.fields, Body::UntilClose)?,
         };
         self.trailers = Fields::new();
+        self.ends = head.fields.has_token("Connection", "close");
         Ok(head)
     }
 

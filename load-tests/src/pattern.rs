@@ -1,5 +1,7 @@
 //! Bodies of any size that can be checked as they pass: each byte depends on its position.
 
+use std::sync::{Arc, LazyLock};
+
 use anyhow::{Result, ensure};
 
 /// Prime, so that a shift by any usual buffer size shows.
@@ -8,7 +10,7 @@ const PERIOD_BYTES: usize = 1_048_573;
 /// A place in an endless body.
 #[derive(Clone, Debug)]
 pub struct Pattern {
-    period: std::sync::Arc<[u8]>,
+    period: Arc<[u8]>,
     position: u64,
 }
 
@@ -21,14 +23,9 @@ impl Default for Pattern {
 impl Pattern {
     /// The beginning.
     pub fn new() -> Pattern {
-        // Bytes of a multiplicative generator; any would do that does not repeat early.
-        let mut state: u32 = 1;
-        let period = (0..PERIOD_BYTES).map(|_| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            state.to_be_bytes()[0]
-        });
+        static PERIOD: LazyLock<Arc<[u8]>> = LazyLock::new(period);
         Pattern {
-            period: period.collect(),
+            period: Arc::clone(&PERIOD),
             position: 0,
         }
     }
@@ -82,6 +79,16 @@ impl Pattern {
         usize::try_from(self.position % PERIOD_BYTES as u64)
             .expect("a remainder is below the period")
     }
+}
+
+/// Bytes of a multiplicative generator; any would do that does not repeat early.
+fn period() -> Arc<[u8]> {
+    let mut state: u32 = 1;
+    let bytes = (0..PERIOD_BYTES).map(|_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.to_be_bytes()[0]
+    });
+    bytes.collect()
 }
 
 #[cfg(test)]

@@ -16,11 +16,10 @@ const POLL_EVERY: Duration = Duration::from_millis(10);
 /// How much of a log a failed test shows.
 const LOG_BYTES_SHOWN: usize = 16 << 10;
 /// Variables that would change what the programs do.
-const CLEARED: [&str; 7] = [
+const CLEARED: [&str; 6] = [
     "DATABASE_URL",
     "LACQUER_CONFIG",
     "LOG",
-    "RUST_LOG",
     "VARNISH_PURGE_HOST",
     "VARNISH_PURGE_PORT",
     "XDG_RUNTIME_DIR",

@@ -1,5 +1,7 @@
 //! What clients share: one fetch for many, stored answers and their variants, and the ways to forget them.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -196,6 +198,42 @@ async fn a_client_that_leaves_does_not_hurt_the_others() {
     let later = front.get("/cold").await;
     assert!(later.is_hit() && later.body.len() == ALL, "{later:?}");
     assert_eq!(backend.count("/cold"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_as_a_fetch_ends_gets_the_whole_body() {
+    const TARGETS: usize = 2_000;
+    const CLIENTS: usize = 6;
+    // No length tells a client that something is missing.
+    let backend = Backend::start(|mut exchange| async move {
+        exchange
+            .write_head(200, &[FRESH, ("Transfer-Encoding", "chunked")])
+            .await?;
+        let target = exchange.seen.head.target.clone();
+        exchange.write_chunk(target.as_bytes()).await?;
+        exchange.write_chunk(b"").await?;
+        Ok(exchange)
+    })
+    .await;
+    let front = Front::start(backend.address).await;
+    let mut clients = JoinSet::new();
+    for _ in 0..CLIENTS {
+        let address = front.address;
+        clients.spawn(async move {
+            let mut connection = Connection::open(address).await?;
+            for number in 0..TARGETS {
+                let target = format!("/{number}");
+                let answer = connection.ask(&Request::get(&target)).await?;
+                ensure!(answer.text() == target, "{target}: {answer:?}");
+            }
+            Ok(())
+        });
+    }
+    for client in clients.join_all().await {
+        client.unwrap();
+    }
+    let asked = backend.seen().len();
+    assert_eq!(asked, TARGETS, "each was fetched once");
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! HTTP/2 and TLS: by the `h2` crate, by rustls, and by the real `curl`.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Output;

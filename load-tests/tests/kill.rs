@@ -3,6 +3,8 @@
 //! The origin runs on a private cluster that forces each commit to disk. Writers number the writes of their keys; a
 //! write without an answer may or may not have happened, one with a good answer must have.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -168,9 +170,80 @@ async fn killing_postgresql_loses_nothing() {
         load.goes_on(200, Duration::from_secs(30)).await;
         assert_ne!(server_pid(origin.folder()).unwrap(), pid);
     }
-    let (keys, failed) = load.end().await;
-    assert!(failed > 0, "nobody noticed");
+    // It may also have held every request until then, so that none failed.
+    let (keys, _) = load.end().await;
     verify(origin.address, &keys).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killing_postgresql_repeats_no_increment() {
+    const CLIENTS: usize = 6;
+    let origin = Origin::start_with_cluster().await;
+    let start =
+        Request::put("/kv/kill/sum", r#"{"n": 0}"#).field("Content-Type", "application/json");
+    assert_eq!(
+        client::ask(origin.address, &start).await.unwrap().status(),
+        200
+    );
+    let (stop, acknowledged) = (watch::Sender::new(false), Arc::new(AtomicU64::new(0)));
+    let mut clients = JoinSet::new();
+    for _ in 0..CLIENTS {
+        let (address, stop, acknowledged) =
+            (origin.address, stop.subscribe(), Arc::clone(&acknowledged));
+        clients.spawn(async move {
+            let add = Request::new("PATCH", "/kv/kill/sum")
+                .field("Content-Type", "application/vnd.lacquer.increment+json")
+                .body(r#"{"n": 1}"#);
+            let (mut sent, mut unknown) = (0_u64, 0_u64);
+            while !*stop.borrow() && sent < WRITES_MAX {
+                sent += 1;
+                match client::ask(address, &add)
+                    .await
+                    .map(|answer| answer.status())
+                {
+                    Ok(200) => {
+                        acknowledged.fetch_add(1, Ordering::Relaxed);
+                    }
+                    // Too many at once: it says that it did not do it.
+                    Ok(409) => {}
+                    Ok(502..=504) | Err(_) => unknown += 1,
+                    Ok(other) => panic!("{other} to an increment"),
+                }
+            }
+            unknown
+        });
+    }
+    let goes_on = async |more: u64| {
+        let (target, deadline) = (
+            acknowledged.load(Ordering::Relaxed) + more,
+            Instant::now() + Duration::from_secs(30),
+        );
+        while acknowledged.load(Ordering::Relaxed) < target {
+            assert!(Instant::now() < deadline, "the increments do not go on");
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    goes_on(100).await;
+    for _ in 0..3 {
+        let pid = server_pid(origin.folder()).unwrap();
+        kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGKILL).unwrap();
+        goes_on(100).await;
+    }
+    stop.send_replace(true);
+    let unknown: u64 = clients.join_all().await.into_iter().sum();
+    let stored = client::get(origin.address, "/kv/kill/sum")
+        .await
+        .unwrap()
+        .text();
+    let stored: serde_json::Value = serde_json::from_str(&stored).unwrap();
+    let (sum, acknowledged) = (
+        stored["n"].as_u64().unwrap(),
+        acknowledged.load(Ordering::Relaxed),
+    );
+    assert!(
+        (acknowledged..=acknowledged + unknown).contains(&sum),
+        "{acknowledged} increments acknowledged, {unknown} unknown, and the sum is {sum}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

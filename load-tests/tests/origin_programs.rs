@@ -1,6 +1,8 @@
 //! `lacquer-origin` as an operator meets it: its commands, its flags and variables, its private cluster, and what it
 //! tells caches.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
 use std::time::{Duration, Instant};
 
 use load_tests::backend::Backend;
@@ -141,8 +143,8 @@ async fn flags_and_variables_say_where_it_serves_and_from_what() {
     let common = ["--config", "quiet.toml", "--listen", &ip, "-p", &port];
     let wrong = ("DATABASE_URL", "host=/nowhere user=nobody dbname=none");
     let right = ("DATABASE_URL", database.dsn.as_str());
-    let runs: [(&[&str], &[(&str, &str)]); 2] =
-        [(&["--dsn", &database.dsn], &[wrong]), (&[], &[right])];
+    type Run<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)]);
+    let runs: [Run<'_>; 2] = [(&["--dsn", &database.dsn], &[wrong]), (&[], &[right])];
     for (index, (more, variables)) in runs.into_iter().enumerate() {
         let args = [&common, more].concat();
         let mut process = Process::start_with(

@@ -1,6 +1,8 @@
 //! The origin's behaviour as one table of requests and answers, run against the origin itself and through the front
 //! door. Whatever Lacquer puts between must not change an answer, except for the fields that say how it came.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};

@@ -211,7 +211,13 @@ impl FetchTask {
                 false
             }
             // Something about this request: the next may still use what is stored.
-            Storage::Private { .. } | Storage::Stale => false,
+            Storage::Private { because } => {
+                if let Some(because) = because {
+                    self.front.count_not_stored(because);
+                }
+                false
+            }
+            Storage::Stale => false,
         };
         let mut delivery = Delivery::new(Source::Revalidated);
         delivery.stored = Some(stored);

@@ -50,13 +50,6 @@ pub async fn run(
     }
 }
 
-/// Why an object is taken out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Gone {
-    Dead,
-    Banned,
-}
-
 /// Whether a walk also takes out what is past every use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reap {
@@ -86,6 +79,13 @@ impl Rounds {
         self.walked_for = listed;
         Some(if reap { Reap::Yes } else { Reap::No })
     }
+}
+
+/// Why an object is taken out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gone {
+    Dead,
+    Banned,
 }
 
 /// One walk over everything stored.
