@@ -430,17 +430,18 @@ impl Machine<'_> {
         let body = match fetch.purpose {
             Purpose::Pass => {
                 self.exchange.refuse_declared_length()?;
-                // What asks for an upgrade may turn out a pipe, which is no fetch.
-                if upgrade.is_none() {
-                    self.count_pass();
-                }
-                match self.record.upload.begin(&self.exchange) {
+                let body = match self.record.upload.begin(&self.exchange) {
                     Some(body) => body,
                     None => {
                         let synth = Synth::because(503, "Request body was sent before the restart");
                         return Ok(State::Synth(synth));
                     }
+                };
+                // What asks for an upgrade may turn out a pipe, which is no fetch.
+                if upgrade.is_none() {
+                    self.count_pass();
                 }
+                body
             }
             Purpose::Fill | Purpose::Refresh => {
                 self.front.metrics.count(Counter::Fetches);
