@@ -77,9 +77,7 @@ pub struct FetchTask {
 impl FetchTask {
     /// Runs to the end of the body.
     pub async fn run(mut self) {
-        // A body that still fills may yet break off or grow too large to keep: a 304 must not renew it, nor may it
-        // stand in for an answer.
-        self.fetch.stale = self.fetch.stale.filter(|stale| stale.body.is_complete());
+        self.keep_complete_stale();
         self.front.policy().backend_fetch(&mut self.fetch);
         let conditional = match &self.fetch.stale {
             Some(stale) if self.fetch.purpose != Purpose::Pass => {
@@ -364,6 +362,20 @@ impl FetchTask {
         if let Some(key) = key.filter(|_| !overflowed) {
             front.store.reweigh(&key, &object);
         }
+    }
+
+    /// Ends before the backend is asked: too many fetches are under way.
+    pub fn refuse(mut self) {
+        self.keep_complete_stale();
+        let pool = self.front.backends().name().to_owned();
+        self.fail(&BackendError::Busy { pool });
+    }
+
+    /// A body that still fills may yet break off or grow too large to keep: a 304 must not renew it, nor may it
+    /// stand in for an answer.
+    fn keep_complete_stale(&mut self) {
+        let stale = self.fetch.stale.take();
+        self.fetch.stale = stale.filter(|stale| stale.body.is_complete());
     }
 
     /// No answer, or none that can be used.

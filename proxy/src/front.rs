@@ -5,7 +5,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -40,6 +40,8 @@ pub struct FrontSettings {
     pub ranges_max: usize,
     /// How long an upgraded connection may be quiet.
     pub pipe_idle: Duration,
+    /// Most fetches at once. They outlive the requests that cause them, so no limit on clients bounds them.
+    pub fetches_max: usize,
 }
 
 /// What may be exchanged by a reload, all at once.
@@ -58,6 +60,16 @@ pub struct Front {
     pub metrics: Arc<Metrics>,
     current: ArcSwap<Exchangeable>,
     next_xid: AtomicU64,
+    fetches: Arc<AtomicUsize>,
+}
+
+/// A fetch among those under way.
+struct UnderWay(Arc<AtomicUsize>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Front {
@@ -73,6 +85,7 @@ impl Front {
             metrics,
             current: ArcSwap::from_pointee(current),
             next_xid: AtomicU64::new(1),
+            fetches: Arc::default(),
         })
     }
 
@@ -232,10 +245,17 @@ impl Front {
         });
     }
 
-    /// Starts a fetch in a task of its own.
+    /// Starts a fetch in a task of its own. While as many as may be are under way, it fails at once, as it does
+    /// when the backends are busy.
     pub fn spawn(self: &Arc<Front>, fetch: FetchTask) {
+        let before = self.fetches.fetch_add(1, Ordering::Relaxed);
+        let under_way = UnderWay(Arc::clone(&self.fetches));
+        if before >= self.settings().fetches_max {
+            return fetch.refuse();
+        }
         let front = Arc::clone(self);
         tokio::spawn(async move {
+            let _under_way = under_way;
             // A panic drops the body and the flight, which tells those who wait; here it is counted.
             if AssertUnwindSafe(fetch.run()).catch_unwind().await.is_err() {
                 front.metrics.count(Counter::Panics);

@@ -41,6 +41,8 @@ pub(crate) fn front(config: &Config, transit: &Transit) -> FrontSettings {
         hit_for_miss: config.cache.hit_for_miss,
         ranges_max: config.cache.ranges_max as usize,
         pipe_idle: config.timeouts.pipe_idle,
+        // One for each connection: more come only from HTTP/2, and from clients that did not stay for the answer.
+        fetches_max: config.limits.connections_max.get(),
     }
 }
 

@@ -321,3 +321,42 @@ async fn reload_takes_a_new_limit_for_the_heads_of_backends() {
     let answer = door.get("/", "").await;
     assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
 }
+
+#[tokio::test]
+async fn clients_that_leave_at_once_do_not_heap_up_fetches() {
+    const FETCHES: usize = 6;
+    let (address, seen) = backend(|head, mut stream| async move {
+        if head.starts_with("GET /slow") {
+            tokio::time::sleep(PATIENCE).await;
+        }
+        // Whoever did not wait is gone.
+        let _ = stream.write_all(STORABLE.as_bytes()).await;
+    })
+    .await;
+    let door = door(address, |config| {
+        config.limits.connections_max = FETCHES.try_into().expect("not zero");
+    })
+    .await;
+    assert!(door.get("/stored", "").await.ends_with("hello"));
+    for number in 0..3 * FETCHES {
+        let mut stream = TcpStream::connect(door.address).await.expect("listening");
+        let get = format!("GET /slow/{number} HTTP/1.1\r\nHost: a\r\n\r\n");
+        stream.write_all(get.as_bytes()).await.expect("open");
+        // Long enough to be served: the request is then with the backend, or refused.
+        let mut answer = [0; 12];
+        if let Ok(read) = timeout(Duration::from_millis(100), stream.read_exact(&mut answer)).await
+        {
+            read.expect("an answer");
+            assert_eq!(&answer, b"HTTP/1.1 503");
+            assert!(number >= FETCHES, "the first have room");
+        }
+        // A reset: the client is gone and not only silent.
+        stream.set_zero_linger().expect("an open socket");
+    }
+    let asked = seen.lock().len();
+    assert_eq!(asked, 1 + FETCHES);
+    assert!(
+        door.get("/stored", "").await.ends_with("hello"),
+        "hits need no fetch"
+    );
+}
