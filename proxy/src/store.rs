@@ -208,7 +208,7 @@ impl Store {
         if let Some(entry) = self.index.get(key)
             && entry.variants.contains(object)
         {
-            self.put(key, entry.variants.clone());
+            self.put(key, entry.variants.reweighed(object));
         }
     }
 

@@ -1,6 +1,7 @@
 //! The objects of one URL: one for answers that vary on nothing, and a table for each set of varying fields.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use crate::http::Fields;
@@ -9,18 +10,38 @@ use crate::rules::vary::{VaryKey, VarySpec};
 use crate::time::Timestamp;
 
 /// An immutable snapshot; a change makes a new one. A URL's answers nearly always vary on one set of
-/// fields, so a look-up is one normalised key and one probe however many variants there are.
+/// fields, so a look-up is one normalised key and one probe however many variants there are; and a change
+/// copies one chunk of them, since whoever may choose the values of fields may make thousands.
 #[derive(Clone, Debug, Default)]
 pub struct Variants {
-    plain: Option<Arc<Object>>,
+    plain: Option<Weighed>,
     groups: Vec<Group>,
 }
 
+/// Answers that vary on the same fields.
 #[derive(Clone, Debug)]
 struct Group {
     spec: VarySpec,
-    objects: HashMap<VaryKey, Arc<Object>, foldhash::fast::RandomState>,
+    /// At least one; by the hash of the key.
+    chunks: Vec<Arc<Chunk>>,
+    hasher: foldhash::fast::RandomState,
 }
+
+#[derive(Clone, Debug, Default)]
+struct Chunk {
+    objects: HashMap<VaryKey, Weighed, foldhash::fast::RandomState>,
+    weight: u64,
+}
+
+/// An object and what it weighed when it was stored, or weighed anew.
+#[derive(Clone, Debug)]
+struct Weighed {
+    object: Arc<Object>,
+    weight: u64,
+}
+
+/// Objects of a chunk, on average, before a group gets more chunks.
+const CHUNK_OBJECTS: usize = 64;
 
 /// Objects that a change has left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,12 +52,87 @@ pub struct LeftOut {
     pub crowded: usize,
 }
 
+impl Weighed {
+    fn new(object: Arc<Object>) -> Weighed {
+        let weight = object.weight() + size_of::<(VaryKey, Weighed)>() as u64 + 8;
+        Weighed { object, weight }
+    }
+}
+
+impl Chunk {
+    fn insert(&mut self, key: VaryKey, weighed: Weighed) {
+        self.weight += weighed.weight;
+        if let Some(before) = self.objects.insert(key, weighed) {
+            self.weight -= before.weight;
+        }
+    }
+
+    fn remove(&mut self, key: &VaryKey) {
+        if let Some(removed) = self.objects.remove(key) {
+            self.weight -= removed.weight;
+        }
+    }
+}
+
+impl Group {
+    fn new(spec: VarySpec) -> Group {
+        Group {
+            spec,
+            chunks: vec![Arc::default()],
+            hasher: foldhash::fast::RandomState::default(),
+        }
+    }
+
+    fn place(&self, key: &VaryKey) -> usize {
+        match self.chunks.len() {
+            1 => 0,
+            chunks => self.hasher.hash_one(key) as usize % chunks,
+        }
+    }
+
+    fn get(&self, key: &VaryKey) -> Option<&Arc<Object>> {
+        let weighed = self.chunks[self.place(key)].objects.get(key)?;
+        Some(&weighed.object)
+    }
+
+    fn chunk_mut(&mut self, key: &VaryKey) -> &mut Chunk {
+        let place = self.place(key);
+        Arc::make_mut(&mut self.chunks[place])
+    }
+
+    fn insert(&mut self, key: VaryKey, weighed: Weighed) {
+        if self.len() >= self.chunks.len() * CHUNK_OBJECTS {
+            self.split();
+        }
+        self.chunk_mut(&key).insert(key, weighed);
+    }
+
+    /// Twice as many chunks, so that splitting costs little for each object.
+    fn split(&mut self) {
+        let chunks = vec![Arc::default(); self.chunks.len() * 2];
+        for chunk in std::mem::replace(&mut self.chunks, chunks) {
+            for (key, weighed) in &chunk.objects {
+                self.chunk_mut(key).insert(key.clone(), weighed.clone());
+            }
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.objects.len()).sum()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Arc<Object>> {
+        let chunks = self.chunks.iter();
+        chunks.flat_map(|chunk| chunk.objects.values().map(|weighed| &weighed.object))
+    }
+}
+
 impl Variants {
     /// The newest object whose varying fields have the values of `request`.
     pub fn select(&self, request: &Fields) -> Option<&Arc<Object>> {
-        let mut found = self.plain.as_ref();
+        let mut found = self.plain.as_ref().map(|plain| &plain.object);
         for group in &self.groups {
-            if let Some(object) = group.objects.get(&group.spec.key_of(request))
+            if let Some(object) = group.get(&group.spec.key_of(request))
                 && found.is_none_or(|other| supersedes(object, other))
             {
                 found = Some(object);
@@ -55,7 +151,8 @@ impl Variants {
     }
 
     /// With `object` in place of the one it succeeds; past `variants_max` without the oldest; without
-    /// dead ones. Gives also how many were left out.
+    /// dead ones. Gives also how many were left out. Of many variants only those beside the new one are
+    /// looked through; the others' turn comes.
     #[must_use]
     pub fn with(
         mut self,
@@ -63,95 +160,127 @@ impl Variants {
         variants_max: usize,
         now: Timestamp,
     ) -> (Variants, LeftOut) {
-        match &object.variant {
-            None => self.plain = Some(object),
-            Some((spec, key)) => {
-                let key = key.clone();
-                match self.groups.iter_mut().find(|group| group.spec == *spec) {
-                    Some(group) => {
-                        group.objects.insert(key, object);
-                    }
-                    None => {
-                        let spec = spec.clone();
-                        let mut objects = HashMap::default();
-                        objects.insert(key, object);
-                        self.groups.push(Group { spec, objects });
-                    }
-                }
-            }
+        self.insert(Weighed::new(Arc::clone(&object)));
+        let dead: Vec<_> = self
+            .beside(&object)
+            .filter(|object| object.is_dead(now))
+            .map(Arc::clone)
+            .collect();
+        for object in &dead {
+            self.remove(object);
         }
-        let before = self.len();
-        self.retain(|object| !object.is_dead(now));
-        let dead = before - self.len();
         let mut crowded = 0;
         while self.len() > variants_max.max(1) {
+            let age = |object: &&Arc<Object>| object.times().born;
             let oldest = self
-                .iter()
-                .min_by_key(|object| object.times().born)
-                .map(Arc::clone);
-            self = self.without(&oldest.expect("more than one variant is left"));
+                .beside(&object)
+                .filter(|other| !Arc::ptr_eq(other, &object))
+                .min_by_key(age)
+                .or_else(|| self.iter().min_by_key(age));
+            let oldest = Arc::clone(oldest.expect("more than one variant is left"));
+            self.remove(&oldest);
             crowded += 1;
         }
+        let dead = dead.len();
         (self, LeftOut { dead, crowded })
+    }
+
+    /// With the weight that `object`, which is one of these, has now.
+    #[must_use]
+    pub fn reweighed(&self, object: &Arc<Object>) -> Variants {
+        let mut rest = self.clone();
+        rest.insert(Weighed::new(Arc::clone(object)));
+        rest
     }
 
     #[must_use]
     pub fn without(&self, object: &Arc<Object>) -> Variants {
         let mut rest = self.clone();
-        rest.retain(|other| !Arc::ptr_eq(other, object));
+        rest.remove(object);
         rest
     }
 
     pub fn contains(&self, object: &Arc<Object>) -> bool {
-        match &object.variant {
-            None => self
-                .plain
-                .as_ref()
-                .is_some_and(|plain| Arc::ptr_eq(plain, object)),
-            Some((spec, key)) => self
-                .groups
-                .iter()
-                .find(|group| group.spec == *spec)
-                .and_then(|group| group.objects.get(key))
-                .is_some_and(|stored| Arc::ptr_eq(stored, object)),
-        }
+        let stored = match &object.variant {
+            None => self.plain.as_ref().map(|plain| &plain.object),
+            Some((spec, key)) => self.group(spec).and_then(|group| group.get(key)),
+        };
+        stored.is_some_and(|stored| Arc::ptr_eq(stored, object))
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Object>> {
-        self.plain
-            .iter()
-            .chain(self.groups.iter().flat_map(|group| group.objects.values()))
+        let plain = self.plain.iter().map(|plain| &plain.object);
+        plain.chain(self.groups.iter().flat_map(Group::iter))
     }
 
     pub fn len(&self) -> usize {
-        usize::from(self.plain.is_some())
-            + self
-                .groups
-                .iter()
-                .map(|group| group.objects.len())
-                .sum::<usize>()
+        usize::from(self.plain.is_some()) + self.groups.iter().map(Group::len).sum::<usize>()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.plain.is_none() && self.groups.is_empty()
     }
 
     /// Bytes held by all objects and the tables that find them.
     pub fn weight(&self) -> u64 {
-        let slot = size_of::<(VaryKey, Arc<Object>)>() as u64 + 8;
-        let tables = self.groups.len() * size_of::<Group>();
-        let objects: u64 = self.iter().map(|object| object.weight() + slot).sum();
-        objects + (tables + size_of::<Variants>()) as u64
+        let chunks = self.groups.iter().flat_map(|group| &group.chunks);
+        let objects = chunks
+            .map(|chunk| chunk.weight + size_of::<Chunk>() as u64)
+            .chain(self.plain.iter().map(|plain| plain.weight));
+        let tables = self.groups.len() * size_of::<Group>() + size_of::<Variants>();
+        objects.sum::<u64>() + tables as u64
     }
 
-    fn retain(&mut self, keep: impl Fn(&Arc<Object>) -> bool) {
-        if self.plain.as_ref().is_some_and(|object| !keep(object)) {
+    fn group(&self, spec: &VarySpec) -> Option<&Group> {
+        self.groups.iter().find(|group| group.spec == *spec)
+    }
+
+    fn insert(&mut self, weighed: Weighed) {
+        let Some((spec, key)) = weighed.object.variant.clone() else {
+            self.plain = Some(weighed);
+            return;
+        };
+        let at = self.groups.iter().position(|group| group.spec == spec);
+        let at = at.unwrap_or_else(|| {
+            self.groups.push(Group::new(spec));
+            self.groups.len() - 1
+        });
+        self.groups[at].insert(key, weighed);
+    }
+
+    /// Takes out one that is here.
+    fn remove(&mut self, object: &Arc<Object>) {
+        if !self.contains(object) {
+            return;
+        }
+        let Some((spec, key)) = &object.variant else {
             self.plain = None;
+            return;
+        };
+        if let Some(at) = self.groups.iter().position(|group| group.spec == *spec) {
+            self.groups[at].chunk_mut(key).remove(key);
+            if self.groups[at].len() == 0 {
+                self.groups.remove(at);
+            }
         }
-        for group in &mut self.groups {
-            group.objects.retain(|_, object| keep(object));
-        }
-        self.groups.retain(|group| !group.objects.is_empty());
+    }
+
+    /// The objects in the same chunk, and all others as long as they are few.
+    fn beside(&self, object: &Object) -> impl Iterator<Item = &Arc<Object>> {
+        let home = object.variant.as_ref();
+        let groups = self.groups.iter().flat_map(move |group| {
+            let chunks = match home {
+                _ if group.chunks.len() == 1 => &group.chunks[..],
+                Some((spec, key)) if group.spec == *spec => {
+                    let place = group.place(key);
+                    &group.chunks[place..=place]
+                }
+                _ => &[],
+            };
+            let chunks = chunks.iter();
+            chunks.flat_map(|chunk| chunk.objects.values().map(|weighed| &weighed.object))
+        });
+        self.plain.iter().map(|plain| &plain.object).chain(groups)
     }
 }
 
@@ -160,4 +289,75 @@ impl Variants {
 fn supersedes(object: &Object, other: &Object) -> bool {
     let rank = |object: &Object| (object.kind == Kind::Response, object.times().born);
     rank(object) > rank(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::ResponseHead;
+    use crate::object::{Body, Times};
+    use crate::rules::cache_control::ResponseDirectives;
+    use crate::rules::vary::Vary;
+    use bytes::Bytes;
+    use std::time::Duration;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_000_000);
+
+    fn request(language: usize) -> Fields {
+        let language = format!("x{language}");
+        [("Accept-Language", language)].into_iter().collect()
+    }
+
+    fn answer(language: usize) -> Arc<Object> {
+        let times = Times {
+            ttl: Duration::from_secs(1),
+            ..Times::unusable(NOW)
+        };
+        let vary: Fields = [("Vary", "Accept-Language")].into_iter().collect();
+        let body = Body::whole(Bytes::from(vec![b'x'; 100]));
+        let directives = ResponseDirectives::default();
+        let head = ResponseHead::new(200);
+        let mut object = Object::new(head, body, Kind::Response, directives, times, 1);
+        if let Vary::Fields(spec) = Vary::of(&vary) {
+            let key = spec.key_of(&request(language));
+            object.variant = Some((spec, key));
+        }
+        Arc::new(object)
+    }
+
+    #[test]
+    fn many_variants_are_found_and_weighed_and_a_change_copies_few() {
+        const MANY: usize = 3_000;
+        let objects: Vec<_> = (0..MANY).map(answer).collect();
+        let mut variants = Variants::default();
+        for object in &objects {
+            variants = variants.with(Arc::clone(object), MANY, NOW).0;
+        }
+        assert_eq!((variants.len(), variants.iter().count()), (MANY, MANY));
+        for (language, object) in objects.iter().enumerate() {
+            let found = variants.select(&request(language));
+            assert!(found.is_some_and(|found| Arc::ptr_eq(found, object)));
+        }
+        let each = Weighed::new(answer(0)).weight;
+        assert!(variants.weight() >= each * MANY as u64);
+
+        let (changed, left) = variants.clone().with(answer(MANY), MANY, NOW);
+        assert_eq!((changed.len(), left.crowded), (MANY, 1), "one goes for it");
+        assert!(changed.select(&request(MANY)).is_some());
+        let chunks = |variants: &Variants| variants.groups[0].chunks.clone();
+        let pairs = chunks(&variants).into_iter().zip(chunks(&changed));
+        let copied = pairs.filter(|(before, after)| !Arc::ptr_eq(before, after));
+        assert_eq!(copied.count(), 1);
+
+        for object in changed.iter() {
+            variants = variants.without(object);
+        }
+        assert_eq!(variants.len(), 1, "the one that had gone for it");
+        let last = Arc::clone(variants.iter().next().expect("one is left"));
+        assert!(variants.without(&last).is_empty());
+        assert_eq!(
+            variants.without(&last).weight(),
+            size_of::<Variants>() as u64
+        );
+    }
 }
