@@ -16,10 +16,12 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::net::sockopt::socket_peercred;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
+use rustix::process::Uid;
 
 /// Most listeners handed over: what one message may carry with room to spare.
 const LISTENERS_MAX: usize = 64;
@@ -49,6 +51,8 @@ pub enum HandoverError {
     Malformed { path: PathBuf },
     #[error("more than {LISTENERS_MAX} listeners cannot be handed over")]
     TooMany,
+    #[error("the process at the other end of {path} belongs to user {uid}")]
+    Stranger { path: PathBuf, uid: u32 },
     #[error("the process that took the listeners did not get ready to serve")]
     NotReady(#[source] io::Error),
 }
@@ -99,7 +103,9 @@ pub fn take(path: &Path, patience: Duration) -> Result<(Inherited, Giver), Hando
     let taken = loop {
         match listener.accept() {
             Ok((stream, _)) => {
-                break receive(&stream, path).map(|inherited| (inherited, Giver(stream)));
+                break refuse_stranger(&stream, path)
+                    .and_then(|()| receive(&stream, path))
+                    .map(|inherited| (inherited, Giver(stream)));
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 if Instant::now() >= deadline {
@@ -115,6 +121,26 @@ pub fn take(path: &Path, patience: Duration) -> Result<(Inherited, Giver), Hando
     };
     let _ = std::fs::remove_file(path);
     taken
+}
+
+/// Where anybody may make files, as in `/tmp`, anybody may wait there under our name, or come before the rights
+/// of our socket are set.
+fn refuse_stranger(stream: &UnixStream, path: &Path) -> Result<(), HandoverError> {
+    let peer = socket_peercred(stream).map_err(|error| HandoverError::Socket {
+        path: path.to_owned(),
+        source: error.into(),
+    })?;
+    match is_trusted(peer.uid, rustix::process::geteuid()) {
+        true => Ok(()),
+        false => Err(HandoverError::Stranger {
+            path: path.to_owned(),
+            uid: peer.uid.as_raw(),
+        }),
+    }
+}
+
+fn is_trusted(peer: Uid, own: Uid) -> bool {
+    peer == own || peer.is_root()
 }
 
 fn receive(stream: &UnixStream, path: &Path) -> Result<Inherited, HandoverError> {
@@ -180,6 +206,7 @@ pub fn give<'a>(
     }
     let names = names.join(" ");
     let mut stream = UnixStream::connect(path).map_err(refuse)?;
+    refuse_stranger(&stream, path)?;
     stream
         .set_write_timeout(Some(Duration::from_secs(5)))
         .map_err(refuse)?;
@@ -246,6 +273,15 @@ mod tests {
         let mut heard = String::new();
         client.read_to_string(&mut heard).expect("open");
         assert_eq!(heard, "hello");
+    }
+
+    #[test]
+    fn only_our_user_and_root_are_trusted() {
+        let (own, other) = (Uid::from_raw(1000), Uid::from_raw(1001));
+        assert!(is_trusted(own, own));
+        assert!(is_trusted(Uid::ROOT, own));
+        assert!(!is_trusted(other, own));
+        assert!(!is_trusted(own, Uid::ROOT));
     }
 
     #[test]
