@@ -266,7 +266,9 @@ impl FetchTask {
                 because: Some(NotStored::TooLarge),
             };
         }
-        if let (Storage::Stale, Some(stale)) = (&storage, self.fetch.stale.take()) {
+        if storage == Storage::Stale
+            && let Some(stale) = self.fetch.stale.take()
+        {
             self.front.count_not_stored(NotStored::Status);
             let mut delivery = Delivery::new(Source::StaleOnError);
             delivery.fetch_status = Some(head.status);

@@ -568,7 +568,11 @@ impl Machine<'_> {
     fn shared_fetch(&self, purpose: Purpose, stale: Option<Arc<Object>>) -> Fetch {
         let mut fetch = self.private_fetch();
         fetch.purpose = purpose;
-        fetch.stale = stale;
+        // A confirmation takes the place of the client's conditions, and only the origin can judge these two.
+        let asks_for_a_match = ["If-Match", "If-Unmodified-Since"]
+            .iter()
+            .any(|name| fetch.head.fields.contains(name));
+        fetch.stale = stale.filter(|_| !asks_for_a_match);
         fetch.head.method = Method::Get;
         if self.request.head.method != Method::Get {
             fetch.request = Arc::new(RequestHead {

@@ -360,3 +360,32 @@ async fn clients_that_leave_at_once_do_not_heap_up_fetches() {
         "hits need no fetch"
     );
 }
+
+#[tokio::test]
+async fn if_match_is_judged_by_the_origin_when_the_stored_answer_has_to_be_confirmed() {
+    let (change, changed) = watch::channel(1);
+    let (address, _) = backend(move |head, mut stream| {
+        let now = *changed.borrow();
+        async move {
+            let mismatch = head.contains("If-Match: \"1\"") && now != 1;
+            let answer = match mismatch {
+                true => "HTTP/1.1 412 Precondition Failed\r\nContent-Length: 0\r\n\r\n".to_owned(),
+                false => format!(
+                    "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nETag: \"{now}\"\r\nContent-Length: 1\r\n\r\n{now}"
+                ),
+            };
+            stream.write_all(answer.as_bytes()).await.expect("open");
+        }
+    })
+    .await;
+    let door = door(address, |_| {}).await;
+    assert!(door.get("/", "").await.ends_with('1'));
+    change.send_replace(2);
+    let answer = door
+        .get("/", "If-Match: \"1\"\r\nCache-Control: no-cache\r\n")
+        .await;
+    assert!(answer.starts_with("HTTP/1.1 412 "), "{answer}");
+    let answer = door.get("/", "Cache-Control: no-cache\r\n").await;
+    assert!(answer.ends_with('2'), "{answer}");
+    assert!(answer.contains("; fwd=stale;"), "{answer}");
+}
