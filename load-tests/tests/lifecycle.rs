@@ -631,6 +631,19 @@ async fn requests_are_logged() {
         }
         front.get("/after").await;
         assert!(lines(1).await.contains("/after"));
+        // What was refused before it was understood has a line as well.
+        let mut hostile = Connection::open(front.address).await.unwrap();
+        hostile
+            .send_raw(b"GET /x HTTP/1.1\r\nBad Field: x\r\n\r\n")
+            .await
+            .unwrap();
+        assert_eq!(hostile.receive("GET").await.unwrap().status(), 400);
+        let text = lines(2).await;
+        let refused = text.lines().last().unwrap();
+        match form {
+            "json" => assert!(refused.contains("\"outcome\":\"refused\""), "{refused}"),
+            _ => assert!(refused.contains("\"-\" 400 "), "{refused}"),
+        }
     }
 }
 

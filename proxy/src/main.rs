@@ -175,8 +175,10 @@ impl Signals {
 fn logging(config: &Config) {
     use tracing_subscriber::EnvFilter;
     let level = config.server.log_level.as_str();
-    // pingora tells of its own business at info, which is noise to an operator of this program.
-    let default = format!("{level},pingora_core=warn,h2=warn,hyper=warn");
+    // pingora tells of its own business at info, and of connections that servers closed as errors: noise to an
+    // operator of this program, which reports what failed itself.
+    let default =
+        format!("{level},pingora_core=warn,pingora_core::connectors=off,h2=warn,hyper=warn");
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -199,7 +199,11 @@ impl Machine<'_> {
             Kind::HitForMiss if object.is_fresh(now) => {
                 self.front.metrics.count(Counter::CacheHitsForMiss);
                 self.record.beside = true;
-                return State::HitForMiss { key };
+                // What is not stored for long need not be fetched whole for a part of it.
+                return match self.request.head.fields.contains("Range") {
+                    true => State::Pass,
+                    false => State::HitForMiss { key },
+                };
             }
             Kind::HitForMiss | Kind::Private => {
                 return State::Miss {

@@ -19,15 +19,17 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::access_log::{AccessLog, AccessLogError};
+use crate::access_log::{self, AccessLog, AccessLogError};
+use crate::acl::Peer;
 use crate::backend::{BackendPool, PoolError, SystemResolver};
 use crate::bans::BanList;
 use crate::downstream::{
     ConnectionInfo, DownstreamSettings, End, Exchange, Handler, Refusal, RefusedRequest, Served,
-    serve_connection, serve_http1,
+    Traffic, serve_connection, serve_http1,
 };
 use crate::front::{Exchangeable, Front};
 use crate::housekeeping;
+use crate::http::Version;
 use crate::http1::{Malformed, Refused};
 use crate::listener::handover::Inherited;
 use crate::listener::{ListenError, Listener, Protocols, TlsListening};
@@ -479,6 +481,40 @@ fn session_close(end: End) -> SessionClose {
     }
 }
 
+impl FrontDoor {
+    /// A request that never became one has nothing to tell but who sent it and what is wrong with it.
+    fn log_refused(
+        &self,
+        info: &ConnectionInfo,
+        status: u16,
+        why: &str,
+        traffic: Traffic,
+        duration: Duration,
+    ) {
+        let log = self.0.access_log();
+        if !log.is_on() {
+            return;
+        }
+        log.record(&access_log::Record {
+            time: Timestamp::now(),
+            client: Peer::of(&info.client).unwrap_or(Peer::Unix),
+            method: "",
+            target: "",
+            host: "",
+            version: Version::Http11,
+            status,
+            body_bytes: traffic.response_body,
+            duration,
+            outcome: Outcome::Refused,
+            cache_detail: why,
+            backend: "",
+            referer: b"",
+            user_agent: b"",
+            xid: 0,
+        });
+    }
+}
+
 /// Answers requests with the front door's machines.
 struct FrontDoor(Arc<Front>);
 
@@ -508,6 +544,7 @@ impl Handler for FrontDoor {
             _ => {}
         }
         tracing::debug!(client = %info.client, status, %refusal, "request refused");
+        self.log_refused(info, status, &refusal.to_string(), traffic, duration);
     }
 
     fn skipped(&self, bytes: u64) {

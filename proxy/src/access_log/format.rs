@@ -23,11 +23,17 @@ pub(super) fn combined(line: &mut Vec<u8>, record: &Record<'_>) {
     line.push(b':');
     clock(line, &date);
     line.extend_from_slice(b" +0000] \"");
-    escaped(line, record.method.as_bytes());
-    line.push(b' ');
-    escaped(line, record.target.as_bytes());
-    line.push(b' ');
-    line.extend_from_slice(protocol(record.version).as_bytes());
+    match record.method {
+        // Refused before it was understood.
+        "" => line.push(b'-'),
+        method => {
+            escaped(line, method.as_bytes());
+            line.push(b' ');
+            escaped(line, record.target.as_bytes());
+            line.push(b' ');
+            line.extend_from_slice(protocol(record.version).as_bytes());
+        }
+    }
     line.extend_from_slice(b"\" ");
     number(line, record.status.into());
     line.push(b' ');

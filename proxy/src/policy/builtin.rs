@@ -359,7 +359,13 @@ XID: {xid}
         if self.may_serve_on_error(fetch, now) {
             return OnError::Stale;
         }
-        OnError::Synth(Synth::because(error.status(), "Backend fetch failed"))
+        // RFC 9111 §5.2.2.2: where only the origin may say that what is stored still holds, and cannot be asked.
+        let forbidden = fetch
+            .stale
+            .as_ref()
+            .is_some_and(|stale| stale.directives.forbids_stale());
+        let status = if forbidden { 504 } else { error.status() };
+        OnError::Synth(Synth::because(status, "Backend fetch failed"))
     }
 }
 
