@@ -22,6 +22,10 @@ use crate::kv::{
 /// Attempts at a write that races with other programs, or that PostgreSQL rolls back for a deadlock.
 const ATTEMPTS_MAX: usize = 20;
 
+/// Most writes in one `judge.sql`: it joins what it did to what it was asked, in time that
+/// grows with the square of their number.
+const JUDGED_MAX: usize = 256;
+
 /// What one statement says of one write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Answer {
@@ -69,6 +73,7 @@ fn plan(writes: &[Write]) -> Vec<Statement> {
         statements.extend(
             conditional
                 .chunk_by(same_bucket)
+                .flat_map(|chunk| chunk.chunks(JUDGED_MAX))
                 .map(|chunk| Statement::Judge(chunk.to_vec())),
         );
     }
