@@ -37,6 +37,7 @@ pub use connect::Connector;
 pub use error::StoreError;
 pub use listing::{BucketUse, Listing, Page};
 pub use migrate::{MIGRATIONS, Migration, migrate};
+pub use reader::Sizes;
 
 use buckets::BucketBook;
 use connect::Session;
@@ -131,22 +132,26 @@ impl Store {
         within(&session, deadline, reading).await
     }
 
-    /// Several entries of one bucket with their data, at most `bytes_max` in all:
-    /// the position of each key that is there, and its entry.
+    /// What the values of several keys of one bucket take.
+    pub async fn sizes(&self, bucket: &BucketName, keys: &[Key]) -> Result<Sizes, StoreError> {
+        let deadline = self.deadline();
+        let session = self.pool.get(deadline).await?;
+        within(&session, deadline, reader::sizes(&session, bucket, keys)).await
+    }
+
+    /// Several entries of one bucket: the position of each key that is there, and its entry.
+    /// A value larger than `largest` (it may have grown since its size was asked for) comes
+    /// without its data.
     pub async fn read_many(
         &self,
         bucket: &BucketName,
         keys: &[Key],
-        bytes_max: usize,
+        largest: u64,
     ) -> Result<Vec<(usize, Entry)>, StoreError> {
         let deadline = self.deadline();
         let session = self.pool.get(deadline).await?;
-        within(
-            &session,
-            deadline,
-            reader::read_many(&session, bucket, keys, bytes_max),
-        )
-        .await
+        let reading = reader::read_many(&session, bucket, keys, largest);
+        within(&session, deadline, reading).await
     }
 
     /// Carries out one write and returns once it is committed.

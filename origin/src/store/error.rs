@@ -29,12 +29,6 @@ pub enum StoreError {
     /// A bucket of this name was created before.
     #[error("there is a bucket of this name already")]
     BucketExists,
-    /// An answer would be larger than allowed.
-    #[error("the answer would be larger than {bytes_max} bytes")]
-    TooLarge {
-        /// The limit.
-        bytes_max: usize,
-    },
     /// The database was migrated by a newer program.
     #[error("the database has migration {number}, this program ends at {newest}")]
     NewerSchema {

@@ -189,29 +189,39 @@ pub(super) async fn read_part(
     Ok(data.map(Bytes::copy_from_slice))
 }
 
-/// Entries with their data. Sizes are asked for first, so that too much is refused, not read.
+/// What the values of several keys take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Bytes of all.
+    pub all: u64,
+    /// Bytes of the largest.
+    pub largest: u64,
+}
+
+pub(super) async fn sizes(
+    session: &Session,
+    bucket: &BucketName,
+    keys: &[Key],
+) -> Result<Sizes, StoreError> {
+    let entries = read_keys(session, bucket, keys.iter(), 0)
+        .await
+        .map_err(StoreError::harmless)?;
+    let sizes = entries.iter().map(|(_, entry)| entry.meta.data_bytes);
+    Ok(Sizes {
+        all: sizes.clone().sum(),
+        largest: sizes.max().unwrap_or(0),
+    })
+}
+
+/// Entries with their data, except of values larger than `largest`.
 pub(super) async fn read_many(
     session: &Session,
     bucket: &BucketName,
     keys: &[Key],
-    bytes_max: usize,
+    largest: u64,
 ) -> Result<Vec<(usize, Entry)>, StoreError> {
-    let sizes = read_keys(session, bucket, keys.iter(), 0)
+    let inline_bytes = i32::try_from(largest).unwrap_or(i32::MAX);
+    read_keys(session, bucket, keys.iter(), inline_bytes)
         .await
-        .map_err(StoreError::harmless)?;
-    let bytes: u64 = sizes.iter().map(|(_, entry)| entry.meta.data_bytes).sum();
-    let largest = sizes
-        .iter()
-        .map(|(_, entry)| entry.meta.data_bytes)
-        .max()
-        .unwrap_or(0);
-    if bytes > bytes_max as u64 {
-        return Err(StoreError::TooLarge { bytes_max });
-    }
-    // A value that has grown meanwhile comes without its data.
-    let largest = i32::try_from(largest).unwrap_or(i32::MAX);
-    let entries = read_keys(session, bucket, keys.iter(), largest)
-        .await
-        .map_err(StoreError::harmless)?;
-    Ok(entries)
+        .map_err(StoreError::harmless)
 }

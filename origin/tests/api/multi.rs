@@ -267,3 +267,15 @@ async fn the_largest_batch_is_carried_out_in_time() {
         }
     }
 }
+
+/// What follows the last item that is allowed is not kept: it may be a thousand times as much.
+#[tokio::test]
+async fn items_beyond_the_limit_are_not_read() {
+    let (server, _database) = serve().await;
+    let items = "{\"key\":\"k\",\"data\":\"\"},".repeat(10_000);
+    server
+        .json("PUT", "/multi/b", &format!("[{items}1]"))
+        .await
+        .expect(413);
+    server.get("/kv/b/k").await.expect(404);
+}
