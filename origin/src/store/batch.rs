@@ -5,9 +5,12 @@
 //! transaction, where it sees the first.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::SystemTime;
 
-use futures_util::future::join_all;
+use futures_util::future::{MaybeDone, maybe_done};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Row};
 
@@ -228,7 +231,7 @@ async fn execute_together(
     writes: &[Write],
 ) -> Result<Vec<(usize, Answer)>, Error> {
     let begin = session.client.batch_execute("BEGIN");
-    let work = join_all(
+    let work = all_in_order(
         statements
             .iter()
             .map(|statement| execute(session, statement, writes)),
@@ -243,6 +246,31 @@ async fn execute_together(
     }
     committed?;
     Ok(answers)
+}
+
+/// Runs futures together and polls them in their order, each of them whenever any is polled.
+///
+/// `join_all` does not promise that: of many futures it may leave some for later when others
+/// wake meanwhile. Then COMMIT would be sent before the last statements.
+async fn all_in_order<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut running: Vec<Pin<Box<MaybeDone<F>>>> =
+        futures.map(|future| Box::pin(maybe_done(future))).collect();
+    poll_fn(|context| {
+        let mut is_done = true;
+        for future in &mut running {
+            is_done &= future.as_mut().poll(context).is_ready();
+        }
+        if is_done {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+    running
+        .iter_mut()
+        .filter_map(|future| future.as_mut().take_output())
+        .collect()
 }
 
 async fn execute(
@@ -471,6 +499,7 @@ fn current(row: &Row) -> Result<Option<Written>, Error> {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use parking_lot::Mutex;
 
     use super::*;
     use crate::kv::{Key, Value, WriteConditions};
@@ -510,6 +539,30 @@ mod tests {
             })
             .collect();
         assert_eq!(plan(&writes), expected, "{keys:?}");
+    }
+
+    /// With futures that wake while they are polled, as statements do whose answer is quick.
+    #[tokio::test]
+    async fn every_statement_is_sent_before_what_follows() {
+        let sent = Mutex::new(Vec::new());
+        let send = async |number: usize| {
+            sent.lock().push(number);
+            let mut is_answered = false;
+            poll_fn(|context| {
+                if std::mem::replace(&mut is_answered, true) {
+                    return Poll::Ready(());
+                }
+                context.waker().wake_by_ref();
+                Poll::Pending
+            })
+            .await;
+            number
+        };
+        let work = all_in_order((0..100).map(send));
+        let commit = send(100);
+        let (answers, _) = tokio::join!(biased; work, commit);
+        assert_eq!(*sent.lock(), (0..=100).collect::<Vec<_>>());
+        assert_eq!(answers, (0..100).collect::<Vec<_>>());
     }
 
     #[test]
