@@ -40,7 +40,6 @@ pub use migrate::{MIGRATIONS, Migration, migrate};
 pub use reader::Sizes;
 
 use buckets::BucketBook;
-use connect::Session;
 use lane::Lane;
 use pool::Pool;
 use reader::Readers;
@@ -129,14 +128,16 @@ impl Store {
         let deadline = self.deadline();
         let session = self.pool.get(deadline).await?;
         let reading = reader::read_part(&session, bucket, key, revision, first, bytes);
-        within(&session, deadline, reading).await
+        session.within(deadline, reading).await
     }
 
     /// What the values of several keys of one bucket take.
     pub async fn sizes(&self, bucket: &BucketName, keys: &[Key]) -> Result<Sizes, StoreError> {
         let deadline = self.deadline();
         let session = self.pool.get(deadline).await?;
-        within(&session, deadline, reader::sizes(&session, bucket, keys)).await
+        session
+            .within(deadline, reader::sizes(&session, bucket, keys))
+            .await
     }
 
     /// Several entries of one bucket: the position of each key that is there, and its entry.
@@ -151,7 +152,7 @@ impl Store {
         let deadline = self.deadline();
         let session = self.pool.get(deadline).await?;
         let reading = reader::read_many(&session, bucket, keys, largest);
-        within(&session, deadline, reading).await
+        session.within(deadline, reading).await
     }
 
     /// Carries out one write and returns once it is committed.
@@ -196,31 +197,25 @@ impl Store {
         let deadline = self.deadline();
         let session = self.pool.get(deadline).await?;
         let created = self.book.policy(bucket).created;
-        within(
-            &session,
-            deadline,
-            listing::list(&session, bucket, page, created),
-        )
-        .await
+        session
+            .within(deadline, listing::list(&session, bucket, page, created))
+            .await
     }
 
     /// Every bucket with its number of keys and bytes.
     pub async fn usage(&self) -> Result<Vec<BucketUse>, StoreError> {
         let deadline = self.deadline();
         let session = self.pool.get(deadline).await?;
-        within(
-            &session,
-            deadline,
-            listing::usage(&session, &self.book.created()),
-        )
-        .await
+        session
+            .within(deadline, listing::usage(&session, &self.book.created()))
+            .await
     }
 
     /// Whether PostgreSQL answers.
     pub async fn ping(&self) -> Result<(), StoreError> {
         let deadline = self.deadline();
         let session = self.pool.get(deadline).await?;
-        within(&session, deadline, session.ping()).await
+        session.within(deadline, session.ping()).await
     }
 
     /// What holds for a bucket, created or not.
@@ -236,19 +231,4 @@ impl Store {
     fn deadline(&self) -> Instant {
         Instant::now() + self.timeout
     }
-}
-
-/// A read that takes too long is as good as no PostgreSQL. PostgreSQL ends it by itself
-/// (`statement_timeout`); where it does not answer at all, the connection is given up.
-async fn within<T>(
-    session: &Session,
-    deadline: Instant,
-    work: impl Future<Output = Result<T, StoreError>>,
-) -> Result<T, StoreError> {
-    timeout_at(deadline + ANSWER_GRACE, work)
-        .await
-        .unwrap_or_else(|_| {
-            session.discard();
-            Err(StoreError::Unavailable)
-        })
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 
 use super::StoreError;
@@ -119,8 +119,9 @@ impl BucketBook {
     }
 
     pub(super) async fn refresh(&self) -> Result<(), StoreError> {
-        let session = self.pool.get(Instant::now() + self.timeout).await?;
-        let buckets = load(&session).await?;
+        let deadline = Instant::now() + self.timeout;
+        let session = self.pool.get(deadline).await?;
+        let buckets = session.within(deadline, load(&session)).await?;
         let created = buckets
             .into_iter()
             .map(|bucket| (bucket.name, bucket.settings))
@@ -148,7 +149,7 @@ impl BucketBook {
 pub(super) async fn keep_fresh(book: Arc<BucketBook>) {
     loop {
         tokio::time::sleep(REFRESH_INTERVAL).await;
-        if let Ok(Err(error)) = timeout(book.timeout, book.refresh()).await {
+        if let Err(error) = book.refresh().await {
             tracing::debug!(%error, "the list of buckets was not read");
         }
     }

@@ -60,6 +60,11 @@ impl Connector {
         })
     }
 
+    /// How long one attempt to connect may take.
+    pub(super) fn connect_timeout(&self) -> Duration {
+        self.connect_timeout
+    }
+
     /// A bare connection with PostgreSQL's own settings, for migrations and administration.
     pub(super) async fn connect_plain(&self) -> Result<Session, StoreError> {
         let connected =
@@ -174,6 +179,12 @@ impl Session {
     /// Marks the connection as not to be used again: what it is doing is not known.
     pub(super) fn discard(&self) {
         self.discarded.store(true, Ordering::Relaxed);
+    }
+
+    /// Tells PostgreSQL to end the statement that runs, over a connection made for that.
+    pub(super) async fn cancel(&self) -> Result<(), StoreError> {
+        let token = self.client.cancel_token();
+        token.cancel_query(NoTls).await.map_err(StoreError::Connect)
     }
 
     /// One round trip.

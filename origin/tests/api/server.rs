@@ -445,3 +445,46 @@ async fn a_write_that_waits_too_long_changes_nothing() {
     assert_eq!(server.get("/kv/b/k").await.expect(200).text(), "old");
     server.put("/kv/b/k", "new").await.expect(200);
 }
+
+/// Requests whose clients have left keep no connection to PostgreSQL busy.
+#[tokio::test]
+async fn what_nobody_waits_for_holds_nobody_up() {
+    let (server, database) = serve_with(|settings| settings.timeout = Duration::from_secs(6)).await;
+    server.put("/kv/b/k", "v").await.expect(200);
+    let client = super::support::connect(&database.dsn).await;
+    client
+        .batch_execute(
+            "CREATE POLICY slow ON entries USING ((SELECT true FROM pg_sleep(30)));
+             ALTER TABLE entries ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
+        )
+        .await
+        .unwrap();
+    let mut abandoned = Vec::new();
+    for path in ["/kv/b", "/kv", "/kv/b", "/kv", "/kv/b", "/kv"] {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream
+            .write_all(&Request::new("GET", path).to_bytes())
+            .await
+            .unwrap();
+        abandoned.push(stream);
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    drop(abandoned);
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    let asked = Instant::now();
+    server.get("/ready").await.expect(200);
+    assert!(
+        asked.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        asked.elapsed()
+    );
+    let sleeping = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event = 'PgSleep'";
+    let row = client.query_one(sleeping, &[]).await.unwrap();
+    assert_eq!(row.get::<_, i64>(0), 0, "PostgreSQL was told to stop");
+    client
+        .batch_execute("ALTER TABLE entries DISABLE ROW LEVEL SECURITY")
+        .await
+        .unwrap();
+    server.get("/kv/b").await.expect(200);
+}
