@@ -488,3 +488,28 @@ async fn what_nobody_waits_for_holds_nobody_up() {
         .unwrap();
     server.get("/kv/b").await.expect(200);
 }
+
+/// What was acknowledged before the end is told to the caches before the end.
+#[tokio::test]
+async fn purges_that_wait_are_sent_before_the_end() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    let (server, _database) = serve_with(|settings| settings.purge_hosts = vec![host]).await;
+    for round in 0..2 {
+        for key in 0..20 {
+            let path = format!("/kv/b/{key}");
+            server.put(&path, format!("{round}")).await.expect(200);
+        }
+    }
+    let stopping = tokio::spawn(server.stop());
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    for _ in 0..20 {
+        let accepted = tokio::time::timeout(Duration::from_secs(5), listener.accept()).await;
+        let (mut stream, _) = accepted.expect("the purge is sent").unwrap();
+        let mut head = [0; 6];
+        stream.read_exact(&mut head).await.unwrap();
+        assert_eq!(&head, b"PURGE ");
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+    }
+    assert_eq!(stopping.await.unwrap(), Drained::Completely);
+}
