@@ -121,6 +121,7 @@ impl From<StoreError> for Problem {
             StoreError::NoSuchBucket => {
                 Self::new(StatusCode::NOT_FOUND, "There is no such bucket.")
             }
+            StoreError::Refused => Self::internal(),
             error => {
                 tracing::error!(error = &error as &dyn std::error::Error, "the store failed");
                 Self::internal()

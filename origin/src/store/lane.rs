@@ -153,12 +153,6 @@ impl Worker {
         match timeout(self.group_timeout, run_group(session, &writes)).await {
             Ok(outcomes) => {
                 for (reply, outcome) in replies.into_iter().zip(outcomes) {
-                    if let Err(StoreError::Database(error)) = &outcome {
-                        tracing::error!(
-                            error = error as &dyn std::error::Error,
-                            "write refused by postgresql"
-                        );
-                    }
                     // Nobody may wait any more; the write stands.
                     let _ = reply.send(outcome);
                 }

@@ -107,8 +107,13 @@ impl Reader {
                     }
                     Ok(Err(error)) if failure(&error) != Failure::Lost => {
                         tracing::error!(error = &error as &dyn std::error::Error, "read failed");
+                        let is_refused = failure(&error) == Failure::Refused;
                         for waiting in batch.drain(..) {
-                            let _ = waiting.reply.send(Err(StoreError::Unavailable));
+                            let _ = waiting.reply.send(Err(if is_refused {
+                                StoreError::Refused
+                            } else {
+                                StoreError::Unavailable
+                            }));
                         }
                     }
                     Ok(Err(_)) | Err(_) => break,

@@ -513,3 +513,82 @@ async fn purges_that_wait_are_sent_before_the_end() {
     }
     assert_eq!(stopping.await.unwrap(), Drained::Completely);
 }
+
+/// Tables that are gone and rights that are missing are faults, and told apart from PostgreSQL
+/// that is away. Nothing of them reaches a client.
+#[tokio::test]
+async fn a_broken_database_says_nothing_of_itself() {
+    for breaking in [
+        "DROP TABLE entries CASCADE",
+        "DROP FUNCTION key_tail_digest CASCADE",
+        "DROP SCHEMA lacquer CASCADE",
+        "ALTER TABLE entries RENAME COLUMN data TO bytes",
+        "CREATE ROLE nobody_{database}; ALTER TABLE entries OWNER TO nobody_{database}",
+    ] {
+        let (server, database) =
+            serve_with(|settings| settings.timeout = Duration::from_secs(2)).await;
+        server.put("/kv/b/k", "{}").await.expect(200);
+        let admin = database
+            .admin_dsn
+            .replace("dbname=postgres", &format!("dbname={}", database.name));
+        let client = super::support::connect(&admin).await;
+        client
+            .batch_execute(&breaking.replace("{database}", &database.name))
+            .await
+            .unwrap();
+        let merge =
+            Request::new("PATCH", "/kv/b/k").field("Content-Type", "application/merge-patch+json");
+        let json = |method, body: &str| {
+            Request::new(method, "/multi/b")
+                .field("Content-Type", "application/json")
+                .body(body)
+        };
+        for request in [
+            Request::new("GET", "/kv/b/k"),
+            Request::new("PUT", "/kv/b/k").body("v"),
+            Request::new("PUT", "/kv/b/k")
+                .field("If-Match", "*")
+                .body("v"),
+            Request::new("DELETE", "/kv/b/k"),
+            merge.body("{}"),
+            json("POST", "[{\"key\":\"k\"}]"),
+            json("PUT", "[{\"key\":\"k\",\"data\":\"d\"}]"),
+            json("DELETE", "[\"k\"]"),
+            Request::new("GET", "/kv/b"),
+            Request::new("GET", "/kv"),
+        ] {
+            let reply = server.send(request.clone()).await;
+            let is_whole = breaking.contains("DROP") && !breaking.contains("FUNCTION");
+            assert!(
+                reply.status == 500 || (!is_whole && [200, 404].contains(&reply.status)),
+                "{breaking}: {request:?}: {} {}",
+                reply.status,
+                reply.text()
+            );
+            for secret in [
+                "entries",
+                "lacquer.",
+                "SQL",
+                "relation",
+                "column",
+                "permission",
+                "src/",
+                "postgres",
+            ] {
+                assert!(
+                    !reply.text().contains(secret),
+                    "{breaking}: {}",
+                    reply.text()
+                );
+            }
+        }
+        server.get("/status").await.expect(200);
+        drop(server);
+        let _ = client
+            .batch_execute(&format!(
+                "DROP OWNED BY nobody_{0}; DROP ROLE nobody_{0}",
+                database.name
+            ))
+            .await;
+    }
+}
