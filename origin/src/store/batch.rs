@@ -119,21 +119,24 @@ pub(super) async fn run_group(
             }
             outcomes
         }
-        Err(error) => match failure(&error) {
-            // The connection is gone: any of them may have been committed.
-            Failure::Lost => all(writes, || StoreError::OutcomeUnknown),
-            // Nothing was changed, and to try one by one would take as long again for each.
-            Failure::Unavailable => all(writes, || StoreError::Unavailable),
-            Failure::Refused if writes.len() == 1 => vec![Err(StoreError::Database(error))],
-            // Everything was rolled back. One write's fault must not be the others'.
-            Failure::Refused | Failure::Retry => {
-                let mut outcomes = Vec::with_capacity(writes.len());
-                for write in writes {
-                    outcomes.push(run_alone(session, write).await);
+        Err(error) => {
+            session.learn_from(&error);
+            match failure(&error) {
+                // The connection is gone: any of them may have been committed.
+                Failure::Lost => all(writes, || StoreError::OutcomeUnknown),
+                // Nothing was changed, and to try one by one would take as long again for each.
+                Failure::Unavailable => all(writes, || StoreError::Unavailable),
+                Failure::Refused if writes.len() == 1 => vec![Err(StoreError::Database(error))],
+                // Everything was rolled back. One write's fault must not be the others'.
+                Failure::Refused | Failure::Retry => {
+                    let mut outcomes = Vec::with_capacity(writes.len());
+                    for write in writes {
+                        outcomes.push(run_alone(session, write).await);
+                    }
+                    outcomes
                 }
-                outcomes
             }
-        },
+        }
     }
 }
 
@@ -159,7 +162,10 @@ async fn run_alone(session: &Session, write: &Write) -> Result<Outcome, StoreErr
                 _ => continue,
             },
             Err(error) if failure(&error) == Failure::Retry => continue,
-            Err(error) => return Err(StoreError::writing(error)),
+            Err(error) => {
+                session.learn_from(&error);
+                return Err(StoreError::writing(error));
+            }
         }
     }
     Err(StoreError::Unavailable)
@@ -191,6 +197,7 @@ pub(super) async fn run_transaction(
                     .map_err(StoreError::harmless)?;
             }
             Err(error) => {
+                session.learn_from(&error);
                 // A lost connection has rolled back, unless it was lost in COMMIT.
                 if failure(&error) != Failure::Lost
                     && session.client.batch_execute("ROLLBACK").await.is_err()

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use rand::Rng;
 use tokio::task::JoinHandle;
-use tokio_postgres::{Client, Config, NoTls, Statement};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Config, Error, NoTls, Statement};
 
 use super::StoreError;
 use crate::settings::PostgresSettings;
@@ -179,6 +180,14 @@ impl Session {
     /// Marks the connection as not to be used again: what it is doing is not known.
     pub(super) fn discard(&self) {
         self.discarded.store(true, Ordering::Relaxed);
+    }
+
+    /// Marks the connection as not to be used again when the error says that it may only read.
+    /// It leads to a server that is no longer, or not yet, the primary.
+    pub(super) fn learn_from(&self, error: &Error) {
+        if error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION) {
+            self.discard();
+        }
     }
 
     /// Tells PostgreSQL to end the statement that runs, over a connection made for that.

@@ -592,3 +592,48 @@ async fn a_broken_database_says_nothing_of_itself() {
             .await;
     }
 }
+
+/// As after a switch of the primary behind one address: a connection that may only read is replaced.
+#[tokio::test]
+async fn a_connection_that_may_only_read_is_replaced() {
+    let (server, database) = serve_with(|settings| settings.timeout = Duration::from_secs(2)).await;
+    server.put("/kv/b/k", "v").await.expect(200);
+    let client = super::support::connect(&database.admin_dsn).await;
+    let name = &database.name;
+    let disconnect =
+        format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
+    client
+        .batch_execute(&format!(
+            "ALTER DATABASE {name} SET default_transaction_read_only = on"
+        ))
+        .await
+        .unwrap();
+    client.batch_execute(&disconnect).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let batch = "[{\"key\":\"k\",\"data\":\"d\"}]";
+    let match_all = || {
+        Request::new("PUT", "/kv/b/k")
+            .field("If-Match", "*")
+            .body("v")
+    };
+    for _ in 0..2 {
+        server.put("/kv/b/k", "v").await.expect(503);
+        server.send(match_all()).await.expect(503);
+        server.json("PUT", "/multi/b", batch).await.expect(503);
+        server.get("/kv/b/k").await.expect(200);
+    }
+    client
+        .batch_execute(&format!(
+            "ALTER DATABASE {name} RESET default_transaction_read_only"
+        ))
+        .await
+        .unwrap();
+    // The first may still meet an old connection.
+    for _ in 0..2 {
+        server.put("/kv/b/k", "v").await;
+        server.json("PUT", "/multi/b", batch).await;
+    }
+    server.put("/kv/b/k", "v").await.expect(200);
+    server.send(match_all()).await.expect(200);
+    server.json("PUT", "/multi/b", batch).await.expect(200);
+}
