@@ -168,7 +168,13 @@ pub async fn serve(
         }
         None => None,
     };
-    let origin = Origin::open(settings).await?;
+    let mut shutdown = std::pin::pin!(shutdown);
+    // A migration that another program hangs in may keep this waiting for ever.
+    let origin = tokio::select! {
+        biased;
+        () = &mut shutdown => return Ok(Drained::Completely),
+        opened = Origin::open(settings) => opened?,
+    };
     let metrics = metrics_listener.map(|listener| {
         let origin = origin.clone();
         tokio::spawn(async move { origin.serve_metrics(listener).await })
