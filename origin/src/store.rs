@@ -19,6 +19,7 @@ mod pool;
 mod queue;
 mod reader;
 mod rows;
+mod tasks;
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -43,6 +44,7 @@ use buckets::BucketBook;
 use lane::Lane;
 use pool::Pool;
 use reader::Readers;
+use tasks::run_for_ever;
 
 /// Fewest connections for what is neither a plain read nor a plain write.
 const POOL_CONNECTIONS_MIN: usize = 2;
@@ -90,13 +92,15 @@ impl Store {
             .map(|_| Lane::start(settings, &connector, metrics, &mut tasks))
             .collect();
         let bulk = Lane::start(settings, &connector, metrics, &mut tasks);
-        tasks.spawn(buckets::keep_fresh(book.clone()));
-        tasks.spawn(expiry::sweep(
-            pool.clone(),
-            settings.expiry_interval,
-            settings.timeout,
-            metrics.clone(),
-        ));
+        tasks.spawn(run_for_ever(metrics.clone(), {
+            let book = book.clone();
+            move || buckets::keep_fresh(book.clone())
+        }));
+        tasks.spawn(run_for_ever(metrics.clone(), {
+            let (pool, metrics) = (pool.clone(), metrics.clone());
+            let (interval, timeout) = (settings.expiry_interval, settings.timeout);
+            move || expiry::sweep(pool.clone(), interval, timeout, metrics.clone())
+        }));
         Ok(Self {
             readers,
             lanes,

@@ -14,6 +14,7 @@ use super::connect::{Connector, Session};
 use super::error::{Failure, failure};
 use super::queue::Queue;
 use super::rows;
+use super::tasks::run_for_ever;
 use crate::Settings;
 use crate::kv::{BucketName, Entry, Key, Revision};
 use crate::metrics::Metrics;
@@ -47,14 +48,14 @@ impl Readers {
     ) -> Self {
         let queue = Arc::new(Queue::new(WAITING_MAX));
         for _ in 0..settings.postgres.read_connections.max(1) {
-            let reader = Reader {
+            let reader = Arc::new(Reader {
                 queue: queue.clone(),
                 connector: connector.clone(),
                 batch_max: settings.postgres.batch_max.max(1),
                 statement_timeout: settings.timeout + super::ANSWER_GRACE,
                 metrics: metrics.clone(),
-            };
-            tasks.spawn(reader.run());
+            });
+            tasks.spawn(run_for_ever(metrics.clone(), move || reader.clone().run()));
         }
         Self { queue }
     }
@@ -84,7 +85,7 @@ struct Reader {
 }
 
 impl Reader {
-    async fn run(self) {
+    async fn run(self: Arc<Self>) {
         let mut batch = Vec::new();
         loop {
             let session = self.connector.connect_patiently().await;
