@@ -5,9 +5,12 @@ use tokio_postgres::error::{Severity, SqlState};
 /// Errors of the store. Callers choose by variant; the source is for the log alone.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The data source name cannot be used.
-    #[error("the data source name of PostgreSQL is not valid")]
-    Dsn(#[source] tokio_postgres::Error),
+    /// The data source name cannot be read. What the driver says of it quotes it, and it may hold a password.
+    #[error(
+        "the data source name of PostgreSQL is not valid: write postgresql://user:password@host:port/database, \
+         or key=value pairs (it is not shown here, since it may hold a password)"
+    )]
+    Dsn,
     /// A setting that the store cannot work with.
     #[error("{0}")]
     Setting(String),
