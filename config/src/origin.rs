@@ -61,12 +61,13 @@ settings! {
         pub dsn: Option<Secret> = None, example r#""postgresql://lacquer@db.example/lacquer""#;
         /// File that holds the DSN alone, to keep passwords out of this one.
         pub dsn_file: Option<PathBuf> = None, example r#""/etc/lacquer/dsn""#;
-        /// Most connections at once in all; PostgreSQL's `max_connections` must allow them.
+        /// Most connections at once in all; PostgreSQL's `max_connections` must allow them. Those left by readers and writers
+        /// serve batches, lists and large values.
         pub connections: NonZeroU32 = nonzero_u32(16);
         /// How many of them read. More help only while PostgreSQL has idle cores.
-        pub read_connections: NonZeroU32 = nonzero_u32(8);
+        pub read_connections: NonZeroU32 = nonzero_u32(4);
         /// How many of them write. Each commits whole groups of writes, so few are fast.
-        pub write_connections: NonZeroU32 = nonzero_u32(4);
+        pub write_connections: NonZeroU32 = nonzero_u32(2);
         /// Most writes that share one statement and one commit.
         pub batch_max: NonZeroUsize = nonzero(256);
         /// How long to wait for a connection.

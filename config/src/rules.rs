@@ -19,6 +19,8 @@ const TRANSIT_BYTES_MIN: ByteSize = ByteSize::kibibytes(4);
 const VALUE_BYTES_MAX: ByteSize = ByteSize::mebibytes(1000);
 /// PostgreSQL's own minimum for `shared_buffers`.
 const SHARED_BUFFERS_MIN: ByteSize = ByteSize::kibibytes(128);
+/// Connections of the origin besides those that read and write: one writes large values, two do the rest.
+const CONNECTIONS_OTHERS: u32 = 3;
 /// Connections that PostgreSQL keeps for its superuser.
 const CONNECTIONS_RESERVED: u32 = 3;
 const BUCKET_CHARACTERS_MAX: usize = 256;
@@ -216,8 +218,13 @@ fn origin(config: &Config, problems: &mut Vec<Problem>) {
         postgres.write_connections.get(),
         postgres.connections.get(),
     );
-    if read.saturating_add(write) > all {
-        let message = format!("is {all}, less than read_connections + write_connections");
+    let needed = read
+        .saturating_add(write)
+        .saturating_add(CONNECTIONS_OTHERS);
+    if needed > all {
+        let message = format!(
+            "is {all}, less than read_connections + write_connections + {CONNECTIONS_OTHERS} for batches, lists and large values"
+        );
         problems.push(Problem::rule("origin.postgres.connections", message));
     }
     let cluster = &origin.cluster;

@@ -215,10 +215,10 @@ fn rules_across_settings_have_the_line_of_the_setting() {
         &["l.toml:3: `cache.object_bytes_max` is 33MiB, more than cache.memory, 32MiB"],
     );
     check(
-        "[timeouts]\nidle = \"0s\"\n[origin.postgres]\nconnections = 11",
+        "[timeouts]\nidle = \"0s\"\n[origin.postgres]\nconnections = 8",
         &[
             "l.toml:2: `timeouts.idle` is zero, which leaves no time at all",
-            "l.toml:4: `origin.postgres.connections` is 11, less than read_connections + write_connections",
+            "l.toml:4: `origin.postgres.connections` is 8, less than read_connections + write_connections + 3 for batches, lists and large values",
         ],
     );
     check(

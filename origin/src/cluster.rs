@@ -84,6 +84,16 @@ impl Cluster {
         })
     }
 
+    /// The connection string of the cluster in `data_dir` that another process runs.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be read. Whether the cluster answers, the connection will tell.
+    pub fn dsn_of_running(data_dir: &Path) -> std::io::Result<String> {
+        let socket_folder = socket::of_running(&data_dir.canonicalize()?)?;
+        Ok(access::dsn(&socket_folder, access::NAME, access::NAME))
+    }
+
     /// The connection string (libpq's `key=value` form) of the origin's own database, as its owner, who is no superuser.
     pub fn dsn(&self) -> String {
         access::dsn(&self.socket_folder, access::NAME, access::NAME)

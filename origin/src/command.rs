@@ -3,7 +3,6 @@
 mod arguments;
 
 use std::io::Write;
-use std::path::Path;
 
 use anyhow::Context;
 use clap::Parser;
@@ -100,7 +99,7 @@ impl Database {
             }),
             // A command about buckets speaks to the PostgreSQL of the origin that runs.
             Err(ClusterError::InUse { .. }) if arguments.action.is_some() => {
-                let dsn = dsn_of_running(&folder)
+                let dsn = Cluster::dsn_of_running(&folder)
                     .context("the running origin's PostgreSQL cannot be found")?;
                 Ok(Self { dsn, cluster: None })
             }
@@ -114,18 +113,6 @@ impl Database {
             tracing::info!(?ending, "postgresql has ended");
         }
     }
-}
-
-/// The connection string of a private cluster that another process holds.
-fn dsn_of_running(folder: &Path) -> std::io::Result<String> {
-    let folder = folder.canonicalize()?;
-    let socket_folder = match std::fs::read_to_string(folder.join("socket-folder")) {
-        Ok(elsewhere) => elsewhere.trim().to_owned(),
-        Err(_) => folder.join("run").display().to_string(),
-    };
-    Ok(format!(
-        "host='{socket_folder}' port=5432 user=lacquer dbname=lacquer"
-    ))
 }
 
 async fn run_server(settings: Settings) -> anyhow::Result<()> {

@@ -71,17 +71,8 @@ pub async fn answer(app: &Arc<App>, request: axum::http::Request<Body>) -> Respo
     let started = Instant::now();
     let (parts, body) = request.into_parts();
     let route = Route::parse(parts.uri.path());
-    let answered = AssertUnwindSafe(dispatch(app, &route, &parts, body))
-        .catch_unwind()
-        .await;
-    let mut response = match answered {
-        Ok(Ok(response)) => response,
-        Ok(Err(problem)) => problem.respond(&parts.headers),
-        Err(_) => {
-            app.metrics.panics.inc();
-            Problem::internal().respond(&parts.headers)
-        }
-    };
+    let answered = survive(&app.metrics, dispatch(app, &route, &parts, body)).await;
+    let mut response = answered.unwrap_or_else(|problem| problem.respond(&parts.headers));
     if parts.method == Method::HEAD {
         leave_out_body(&mut response);
     }
@@ -95,6 +86,20 @@ pub async fn answer(app: &Arc<App>, request: axum::http::Request<Body>) -> Respo
         .with_label_values(&[route.kind(&parts.method)])
         .observe(started.elapsed().as_secs_f64());
     response
+}
+
+/// Makes a panic a problem like any other, which says nothing of it.
+async fn survive(
+    metrics: &Metrics,
+    work: impl Future<Output = Result<Response, Problem>>,
+) -> Result<Response, Problem> {
+    AssertUnwindSafe(work)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| {
+            metrics.panics.inc();
+            Err(Problem::internal())
+        })
 }
 
 async fn dispatch(
@@ -159,5 +164,30 @@ fn method_label(method: &Method) -> &'static str {
         Method::DELETE => "DELETE",
         Method::PATCH => "PATCH",
         _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderMap;
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_ends_one_request_and_is_counted() {
+        let metrics = Metrics::new();
+        let answered = survive(&metrics, async { panic!("a secret") }).await;
+        let response = answered.unwrap_err().respond(&HeaderMap::new());
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert!(
+            !String::from_utf8_lossy(&body).contains("secret"),
+            "{body:?}"
+        );
+        assert_eq!(metrics.panics.get(), 1);
+        let answered = survive(&metrics, async { Ok(info::status()) }).await;
+        assert_eq!(answered.unwrap().status(), StatusCode::OK);
+        assert_eq!(metrics.panics.get(), 1);
     }
 }

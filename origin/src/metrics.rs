@@ -21,7 +21,7 @@ pub struct Metrics {
     pub requests: IntCounterVec,
     /// Seconds from a request's head to its answer's head, by kind of request.
     pub duration: HistogramVec,
-    /// Requests that ended in a panic and were answered 500.
+    /// Panics, each of which ended one request or one round of a background task.
     pub panics: IntCounter,
     /// Connections that clients have open.
     pub connections: IntGauge,
@@ -87,7 +87,7 @@ impl Metrics {
             ),
             panics: counter(
                 "lacquer_origin_panics_total",
-                "Requests that ended in a panic and were answered 500.",
+                "Panics, each of which ended one request or one round of a background task.",
             ),
             connections: register(
                 &registry,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -28,6 +28,8 @@ const STATUS_LINE_BYTES: usize = 512;
 #[derive(Debug)]
 pub struct Purger {
     queues: Vec<mpsc::Sender<String>>,
+    /// Purges that wait or are being sent.
+    unsent: watch::Sender<usize>,
     metrics: Arc<Metrics>,
     _tasks: Mutex<JoinSet<()>>,
 }
@@ -36,6 +38,7 @@ impl Purger {
     /// Starts the senders for every host in the settings.
     pub fn start(settings: &Settings, metrics: &Arc<Metrics>) -> Self {
         let mut tasks = JoinSet::new();
+        let (unsent, _) = watch::channel(0);
         let queues = settings
             .purge_hosts
             .iter()
@@ -47,6 +50,7 @@ impl Purger {
                         host.clone(),
                         paths.clone(),
                         settings.purge_timeout,
+                        unsent.clone(),
                         metrics.clone(),
                     ));
                 }
@@ -55,6 +59,7 @@ impl Purger {
             .collect();
         Self {
             queues,
+            unsent,
             metrics: metrics.clone(),
             _tasks: Mutex::new(tasks),
         }
@@ -65,12 +70,21 @@ impl Purger {
         self.queues.is_empty()
     }
 
+    /// Returns once nothing waits and nothing is being sent.
+    pub async fn sent(&self) {
+        // Fails only without a sender, and that is here.
+        let _ = self.unsent.subscribe().wait_for(|count| *count == 0).await;
+    }
+
     /// Queues a path, percent-encoded as in a request, for every cache. Does not wait.
     pub fn purge(&self, path: &str) {
         for queue in &self.queues {
+            // Before it is queued: it may be sent before this line ends.
+            self.unsent.send_modify(|count| *count += 1);
             match queue.try_send(path.to_owned()) {
                 Ok(()) => self.metrics.purges_waiting.inc(),
                 Err(_) => {
+                    self.unsent.send_modify(|count| *count -= 1);
                     self.metrics.purges.with_label_values(&["dropped"]).inc();
                     tracing::warn!(path, "purge dropped: too many wait");
                 }
@@ -83,6 +97,7 @@ async fn send_all(
     host: String,
     paths: Arc<tokio::sync::Mutex<mpsc::Receiver<String>>>,
     limit: Duration,
+    unsent: watch::Sender<usize>,
     metrics: Arc<Metrics>,
 ) {
     loop {
@@ -105,6 +120,7 @@ async fn send_all(
                 tracing::warn!(host, path, reason, "purge failed");
             }
         }
+        unsent.send_modify(|count| *count -= 1);
     }
 }
 

@@ -19,7 +19,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::Settings;
 use crate::http::{App, answer};
@@ -79,7 +79,8 @@ impl Origin {
         })
     }
 
-    /// Serves until `shutdown` is ready, then lets running requests end within `drain_timeout`.
+    /// Serves until `shutdown` is ready, then lets running requests end and purges that wait be
+    /// sent within `drain_timeout`.
     pub async fn serve(
         &self,
         listener: TcpListener,
@@ -115,10 +116,16 @@ impl Origin {
         drop(listener);
         drop(alive);
         stop.send_replace(true);
-        match timeout(self.app.settings.drain_timeout, all_gone.recv()).await {
+        let deadline = Instant::now() + self.app.settings.drain_timeout;
+        let drained = match timeout_at(deadline, all_gone.recv()).await {
             Ok(_) => Drained::Completely,
             Err(_) => Drained::Cut,
+        };
+        // Else caches would keep what was changed by the last requests.
+        if timeout_at(deadline, self.app.purger.sent()).await.is_err() {
+            tracing::warn!("the time to end was over; purges were left");
         }
+        drained
     }
 
     /// Serves `/metrics`, and nothing else, for as long as it is polled.
@@ -161,7 +168,13 @@ pub async fn serve(
         }
         None => None,
     };
-    let origin = Origin::open(settings).await?;
+    let mut shutdown = std::pin::pin!(shutdown);
+    // A migration that another program hangs in may keep this waiting for ever.
+    let origin = tokio::select! {
+        biased;
+        () = &mut shutdown => return Ok(Drained::Completely),
+        opened = Origin::open(settings) => opened?,
+    };
     let metrics = metrics_listener.map(|listener| {
         let origin = origin.clone();
         tokio::spawn(async move { origin.serve_metrics(listener).await })

@@ -19,6 +19,7 @@ mod pool;
 mod queue;
 mod reader;
 mod rows;
+mod tasks;
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -37,12 +38,13 @@ pub use connect::Connector;
 pub use error::StoreError;
 pub use listing::{BucketUse, Listing, Page};
 pub use migrate::{MIGRATIONS, Migration, migrate};
+pub use reader::Sizes;
 
 use buckets::BucketBook;
-use connect::Session;
 use lane::Lane;
 use pool::Pool;
 use reader::Readers;
+use tasks::run_for_ever;
 
 /// Fewest connections for what is neither a plain read nor a plain write.
 const POOL_CONNECTIONS_MIN: usize = 2;
@@ -90,13 +92,15 @@ impl Store {
             .map(|_| Lane::start(settings, &connector, metrics, &mut tasks))
             .collect();
         let bulk = Lane::start(settings, &connector, metrics, &mut tasks);
-        tasks.spawn(buckets::keep_fresh(book.clone()));
-        tasks.spawn(expiry::sweep(
-            pool.clone(),
-            settings.expiry_interval,
-            settings.timeout,
-            metrics.clone(),
-        ));
+        tasks.spawn(run_for_ever(metrics.clone(), {
+            let book = book.clone();
+            move || buckets::keep_fresh(book.clone())
+        }));
+        tasks.spawn(run_for_ever(metrics.clone(), {
+            let (pool, metrics) = (pool.clone(), metrics.clone());
+            let (interval, timeout) = (settings.expiry_interval, settings.timeout);
+            move || expiry::sweep(pool.clone(), interval, timeout, metrics.clone())
+        }));
         Ok(Self {
             readers,
             lanes,
@@ -128,25 +132,31 @@ impl Store {
         let deadline = self.deadline();
         let session = self.pool.get(deadline).await?;
         let reading = reader::read_part(&session, bucket, key, revision, first, bytes);
-        within(&session, deadline, reading).await
+        session.within(deadline, reading).await
     }
 
-    /// Several entries of one bucket with their data, at most `bytes_max` in all:
-    /// the position of each key that is there, and its entry.
+    /// What the values of several keys of one bucket take.
+    pub async fn sizes(&self, bucket: &BucketName, keys: &[Key]) -> Result<Sizes, StoreError> {
+        let deadline = self.deadline();
+        let session = self.pool.get(deadline).await?;
+        session
+            .within(deadline, reader::sizes(&session, bucket, keys))
+            .await
+    }
+
+    /// Several entries of one bucket: the position of each key that is there, and its entry.
+    /// A value larger than `largest` (it may have grown since its size was asked for) comes
+    /// without its data.
     pub async fn read_many(
         &self,
         bucket: &BucketName,
         keys: &[Key],
-        bytes_max: usize,
+        largest: u64,
     ) -> Result<Vec<(usize, Entry)>, StoreError> {
         let deadline = self.deadline();
         let session = self.pool.get(deadline).await?;
-        within(
-            &session,
-            deadline,
-            reader::read_many(&session, bucket, keys, bytes_max),
-        )
-        .await
+        let reading = reader::read_many(&session, bucket, keys, largest);
+        session.within(deadline, reading).await
     }
 
     /// Carries out one write and returns once it is committed.
@@ -191,31 +201,25 @@ impl Store {
         let deadline = self.deadline();
         let session = self.pool.get(deadline).await?;
         let created = self.book.policy(bucket).created;
-        within(
-            &session,
-            deadline,
-            listing::list(&session, bucket, page, created),
-        )
-        .await
+        session
+            .within(deadline, listing::list(&session, bucket, page, created))
+            .await
     }
 
     /// Every bucket with its number of keys and bytes.
     pub async fn usage(&self) -> Result<Vec<BucketUse>, StoreError> {
         let deadline = self.deadline();
         let session = self.pool.get(deadline).await?;
-        within(
-            &session,
-            deadline,
-            listing::usage(&session, &self.book.created()),
-        )
-        .await
+        session
+            .within(deadline, listing::usage(&session, &self.book.created()))
+            .await
     }
 
     /// Whether PostgreSQL answers.
     pub async fn ping(&self) -> Result<(), StoreError> {
         let deadline = self.deadline();
         let session = self.pool.get(deadline).await?;
-        within(&session, deadline, session.ping()).await
+        session.within(deadline, session.ping()).await
     }
 
     /// What holds for a bucket, created or not.
@@ -231,19 +235,4 @@ impl Store {
     fn deadline(&self) -> Instant {
         Instant::now() + self.timeout
     }
-}
-
-/// A read that takes too long is as good as no PostgreSQL. PostgreSQL ends it by itself
-/// (`statement_timeout`); where it does not answer at all, the connection is given up.
-async fn within<T>(
-    session: &Session,
-    deadline: Instant,
-    work: impl Future<Output = Result<T, StoreError>>,
-) -> Result<T, StoreError> {
-    timeout_at(deadline + ANSWER_GRACE, work)
-        .await
-        .unwrap_or_else(|_| {
-            session.discard();
-            Err(StoreError::Unavailable)
-        })
 }

@@ -21,6 +21,8 @@ const PATH_BYTES_MAX: usize = 107;
 /// The file in the data folder that names a socket folder elsewhere.
 pub(crate) const NOTE: &str = "socket-folder";
 const PREFIX: &str = "lacquer-";
+/// The socket's folder in the data folder.
+const HOME: &str = "run";
 
 /// Where the socket is.
 #[derive(Debug)]
@@ -47,7 +49,7 @@ impl SocketFolder {
     ) -> Result<SocketFolder, ClusterError> {
         let note = root.join(NOTE);
         forget_noted(&note, account.uid.as_raw());
-        let home = root.join("run");
+        let home = root.join(HOME);
         let closed = match account.origin {
             AccountOrigin::Ours => None,
             AccountOrigin::LentByRoot => first_closed_parent(&home, account)?,
@@ -111,6 +113,15 @@ impl SocketFolder {
         {
             let _ = std::fs::remove_file(&self.note);
         }
+    }
+}
+
+/// Where the cluster in `root` that another process runs has its socket.
+pub(crate) fn of_running(root: &Path) -> io::Result<PathBuf> {
+    match read_small(&root.join(NOTE)) {
+        Ok(elsewhere) => Ok(PathBuf::from(elsewhere)),
+        Err(problem) if problem.kind() == io::ErrorKind::NotFound => Ok(root.join(HOME)),
+        Err(problem) => Err(problem),
     }
 }
 
@@ -239,6 +250,7 @@ mod tests {
         std::fs::write(abandoned.path().join(FILE_NAME), "").unwrap();
         let path = abandoned.path().to_path_buf();
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o700);
+        assert_eq!(of_running(&root).unwrap(), path);
         drop(abandoned);
 
         let next = SocketFolder::make(&root, &account(), &candidates).unwrap();
@@ -247,6 +259,7 @@ mod tests {
             "the folder of an origin that died is removed"
         );
         next.remove();
+        assert_eq!(of_running(&root).unwrap(), root.join("run"));
         assert_eq!(std::fs::read_dir(shared.path()).unwrap().count(), 0);
         assert!(!root.join(NOTE).exists());
 

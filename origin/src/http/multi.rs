@@ -1,5 +1,7 @@
 //! Batches: many values of one bucket in one request.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -9,8 +11,8 @@ use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use serde::de::{DeserializeOwned, IgnoredAny};
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeOwned, IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value as Json};
 
 use super::body;
@@ -83,12 +85,16 @@ pub(super) async fn read(
         keys.push(Key::new(item.key)?);
         dates.push(date(item.modified_at.as_deref())?);
     }
-    let entries = app
-        .store
-        .read_many(&bucket, &keys, app.settings.value_bytes_max)
-        .await?;
-    let bytes: u64 = entries.iter().map(|(_, entry)| entry.meta.data_bytes).sum();
-    let held = app.held.hold(bytes as usize).await?;
+    let sizes = app.store.sizes(&bucket, &keys).await?;
+    let bytes_max = app.settings.value_bytes_max;
+    if sizes.all > bytes_max as u64 {
+        return Err(Problem::bad_request(format!(
+            "The values are larger than {bytes_max} bytes in all; ask for fewer."
+        )));
+    }
+    // Before they are read: who waits for room must not hold them.
+    let held = app.held.hold(sizes.all as usize).await?;
+    let entries = app.store.read_many(&bucket, &keys, sizes.largest).await?;
     let mut found = Map::new();
     for (position, entry) in entries {
         let is_asked =
@@ -247,15 +253,58 @@ async fn parse<Item: DeserializeOwned>(
         ));
     }
     let text = body::read(app, fields, body).await?;
-    let items: Vec<Item> = serde_json::from_slice(&text)
-        .map_err(|error| Problem::bad_request(format!("Failed to parse JSON body: {error}.")))?;
-    if items.len() > ITEMS_MAX {
-        return Err(Problem::new(
+    match serde_json::from_slice(&text) {
+        Ok(Items::All(items)) => Ok((items, text)),
+        Ok(Items::TooMany) => Err(Problem::new(
             too_many,
             format!("A batch has at most {ITEMS_MAX} items."),
-        ));
+        )),
+        Err(error) => Err(Problem::bad_request(format!(
+            "Failed to parse JSON body: {error}."
+        ))),
     }
-    Ok((items, text))
+}
+
+/// An array of at most [`ITEMS_MAX`] items. What follows them is only passed over: kept, the
+/// items of a body of short ones would take many times its size.
+enum Items<Item> {
+    All(Vec<Item>),
+    TooMany,
+}
+
+impl<'de, Item: Deserialize<'de>> Deserialize<'de> for Items<Item> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bounded<Item>(PhantomData<Item>);
+
+        impl<'de, Item: Deserialize<'de>> Visitor<'de> for Bounded<Item> {
+            type Value = Items<Item>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an array")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(
+                self,
+                mut sequence: A,
+            ) -> Result<Self::Value, A::Error> {
+                let mut items = Vec::new();
+                while items.len() < ITEMS_MAX {
+                    match sequence.next_element()? {
+                        Some(item) => items.push(item),
+                        None => return Ok(Items::All(items)),
+                    }
+                }
+                if sequence.next_element::<IgnoredAny>()?.is_none() {
+                    return Ok(Items::All(items));
+                }
+                drop(items);
+                while sequence.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Items::TooMany)
+            }
+        }
+
+        deserializer.deserialize_seq(Bounded(PhantomData))
+    }
 }
 
 fn date(text: Option<&str>) -> Result<Option<Timestamp>, Problem> {

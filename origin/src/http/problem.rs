@@ -121,9 +121,7 @@ impl From<StoreError> for Problem {
             StoreError::NoSuchBucket => {
                 Self::new(StatusCode::NOT_FOUND, "There is no such bucket.")
             }
-            StoreError::TooLarge { bytes_max } => Self::bad_request(format!(
-                "The values are larger than {bytes_max} bytes in all; ask for fewer."
-            )),
+            StoreError::Refused => Self::internal(),
             error => {
                 tracing::error!(error = &error as &dyn std::error::Error, "the store failed");
                 Self::internal()

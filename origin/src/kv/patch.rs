@@ -3,11 +3,14 @@
 //! Pure: bytes and bytes in, bytes out. Who reads, writes and retries is the
 //! handlers' and the store's affair.
 
+mod depth;
 mod increment;
 mod lossless;
 
 use json_patch::{PatchErrorKind, PatchOperation};
 use serde_json::Value;
+
+use depth::DepthBound;
 
 /// Most operations in one JSON patch document.
 const OPERATIONS_MAX: usize = 10_000;
@@ -133,14 +136,15 @@ impl Document {
     }
 }
 
-/// Applies one operation after the other. A `copy` may double the value each time,
-/// so what copies add is counted before they happen.
+/// Applies one operation after the other. A `copy` may double the value each time, in size
+/// and in depth, so both are counted before they happen.
 fn apply_operations(
     value: &mut Value,
     operations: &[PatchOperation],
     bytes_max: usize,
 ) -> Result<(), PatchError> {
     let mut copied_bytes = 0_usize;
+    let mut depth = DepthBound::new();
     for (number, operation) in operations.iter().enumerate() {
         if let PatchOperation::Copy(copy) = operation
             && let Some(source) = value.pointer(copy.from.as_str())
@@ -149,6 +153,15 @@ fn apply_operations(
             if copied_bytes > bytes_max {
                 return Err(PatchError::TooLarge { bytes_max });
             }
+        }
+        let conflict = |what: &str| PatchError::Conflict {
+            reason: format!(
+                "operation {number} at {:?}: {what}",
+                operation.path().as_str()
+            ),
+        };
+        if !depth.admits(value, operation) {
+            return Err(conflict("the value would be nested too deeply"));
         }
         // The value is our own copy and dropped on an error, so nothing has to be undone.
         json_patch::patch_unsafe(value, std::slice::from_ref(operation)).map_err(|error| {
@@ -159,12 +172,7 @@ fn apply_operations(
                 PatchErrorKind::CannotMoveInsideItself => "a value cannot move into itself",
                 _ => "it cannot be applied",
             };
-            PatchError::Conflict {
-                reason: format!(
-                    "operation {number} at {:?}: {what}",
-                    operation.path().as_str()
-                ),
-            }
+            conflict(what)
         })?;
     }
     Ok(())

@@ -5,9 +5,12 @@
 //! transaction, where it sees the first.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::SystemTime;
 
-use futures_util::future::join_all;
+use futures_util::future::{MaybeDone, maybe_done};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Row};
 
@@ -21,6 +24,10 @@ use crate::kv::{
 
 /// Attempts at a write that races with other programs, or that PostgreSQL rolls back for a deadlock.
 const ATTEMPTS_MAX: usize = 20;
+
+/// Most writes in one `judge.sql`: it joins what it did to what it was asked, in time that
+/// grows with the square of their number.
+const JUDGED_MAX: usize = 256;
 
 /// What one statement says of one write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +76,7 @@ fn plan(writes: &[Write]) -> Vec<Statement> {
         statements.extend(
             conditional
                 .chunk_by(same_bucket)
+                .flat_map(|chunk| chunk.chunks(JUDGED_MAX))
                 .map(|chunk| Statement::Judge(chunk.to_vec())),
         );
     }
@@ -111,21 +119,24 @@ pub(super) async fn run_group(
             }
             outcomes
         }
-        Err(error) => match failure(&error) {
-            // The connection is gone: any of them may have been committed.
-            Failure::Lost => all(writes, || StoreError::OutcomeUnknown),
-            // Nothing was changed, and to try one by one would take as long again for each.
-            Failure::Unavailable => all(writes, || StoreError::Unavailable),
-            Failure::Refused if writes.len() == 1 => vec![Err(StoreError::Database(error))],
-            // Everything was rolled back. One write's fault must not be the others'.
-            Failure::Refused | Failure::Retry => {
-                let mut outcomes = Vec::with_capacity(writes.len());
-                for write in writes {
-                    outcomes.push(run_alone(session, write).await);
+        Err(error) => {
+            session.learn_from(&error);
+            match failure(&error) {
+                // The connection is gone: any of them may have been committed.
+                Failure::Lost => all(writes, || StoreError::OutcomeUnknown),
+                // Nothing was changed, and to try one by one would take as long again for each.
+                Failure::Unavailable => all(writes, || StoreError::Unavailable),
+                Failure::Refused if writes.len() == 1 => vec![Err(StoreError::Database(error))],
+                // Everything was rolled back. One write's fault must not be the others'.
+                Failure::Refused | Failure::Retry => {
+                    let mut outcomes = Vec::with_capacity(writes.len());
+                    for write in writes {
+                        outcomes.push(run_alone(session, write).await);
+                    }
+                    outcomes
                 }
-                outcomes
             }
-        },
+        }
     }
 }
 
@@ -151,7 +162,10 @@ async fn run_alone(session: &Session, write: &Write) -> Result<Outcome, StoreErr
                 _ => continue,
             },
             Err(error) if failure(&error) == Failure::Retry => continue,
-            Err(error) => return Err(StoreError::writing(error)),
+            Err(error) => {
+                session.learn_from(&error);
+                return Err(StoreError::writing(error));
+            }
         }
     }
     Err(StoreError::Unavailable)
@@ -183,6 +197,7 @@ pub(super) async fn run_transaction(
                     .map_err(StoreError::harmless)?;
             }
             Err(error) => {
+                session.learn_from(&error);
                 // A lost connection has rolled back, unless it was lost in COMMIT.
                 if failure(&error) != Failure::Lost
                     && session.client.batch_execute("ROLLBACK").await.is_err()
@@ -223,7 +238,7 @@ async fn execute_together(
     writes: &[Write],
 ) -> Result<Vec<(usize, Answer)>, Error> {
     let begin = session.client.batch_execute("BEGIN");
-    let work = join_all(
+    let work = all_in_order(
         statements
             .iter()
             .map(|statement| execute(session, statement, writes)),
@@ -238,6 +253,31 @@ async fn execute_together(
     }
     committed?;
     Ok(answers)
+}
+
+/// Runs futures together and polls them in their order, each of them whenever any is polled.
+///
+/// `join_all` does not promise that: of many futures it may leave some for later when others
+/// wake meanwhile. Then COMMIT would be sent before the last statements.
+async fn all_in_order<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut running: Vec<Pin<Box<MaybeDone<F>>>> =
+        futures.map(|future| Box::pin(maybe_done(future))).collect();
+    poll_fn(|context| {
+        let mut is_done = true;
+        for future in &mut running {
+            is_done &= future.as_mut().poll(context).is_ready();
+        }
+        if is_done {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+    running
+        .iter_mut()
+        .filter_map(|future| future.as_mut().take_output())
+        .collect()
 }
 
 async fn execute(
@@ -466,6 +506,7 @@ fn current(row: &Row) -> Result<Option<Written>, Error> {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use parking_lot::Mutex;
 
     use super::*;
     use crate::kv::{Key, Value, WriteConditions};
@@ -505,6 +546,30 @@ mod tests {
             })
             .collect();
         assert_eq!(plan(&writes), expected, "{keys:?}");
+    }
+
+    /// With futures that wake while they are polled, as statements do whose answer is quick.
+    #[tokio::test]
+    async fn every_statement_is_sent_before_what_follows() {
+        let sent = Mutex::new(Vec::new());
+        let send = async |number: usize| {
+            sent.lock().push(number);
+            let mut is_answered = false;
+            poll_fn(|context| {
+                if std::mem::replace(&mut is_answered, true) {
+                    return Poll::Ready(());
+                }
+                context.waker().wake_by_ref();
+                Poll::Pending
+            })
+            .await;
+            number
+        };
+        let work = all_in_order((0..100).map(send));
+        let commit = send(100);
+        let (answers, _) = tokio::join!(biased; work, commit);
+        assert_eq!(*sent.lock(), (0..=100).collect::<Vec<_>>());
+        assert_eq!(answers, (0..100).collect::<Vec<_>>());
     }
 
     #[test]

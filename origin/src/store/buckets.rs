@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 
 use super::StoreError;
@@ -119,8 +119,9 @@ impl BucketBook {
     }
 
     pub(super) async fn refresh(&self) -> Result<(), StoreError> {
-        let session = self.pool.get(Instant::now() + self.timeout).await?;
-        let buckets = load(&session).await?;
+        let deadline = Instant::now() + self.timeout;
+        let session = self.pool.get(deadline).await?;
+        let buckets = session.within(deadline, load(&session)).await?;
         let created = buckets
             .into_iter()
             .map(|bucket| (bucket.name, bucket.settings))
@@ -148,7 +149,7 @@ impl BucketBook {
 pub(super) async fn keep_fresh(book: Arc<BucketBook>) {
     loop {
         tokio::time::sleep(REFRESH_INTERVAL).await;
-        if let Ok(Err(error)) = timeout(book.timeout, book.refresh()).await {
+        if let Err(error) = book.refresh().await {
             tracing::debug!(%error, "the list of buckets was not read");
         }
     }
@@ -311,65 +312,61 @@ impl BucketAdmin {
 
     /// Removes a bucket and all it holds. At once for a created one, step by step for another.
     pub async fn drop(&self, name: &BucketName) -> Result<(), StoreError> {
-        match self.partition(name).await? {
-            Some(partition) => {
-                self.in_transaction(async |client| {
-                    client.execute("DELETE FROM buckets WHERE name = $1", &[&name.as_str()]).await?;
-                    client
-                        .batch_execute(&format!(
-                            "ALTER TABLE entries DETACH PARTITION {partition}; DROP TABLE {partition}"
-                        ))
-                        .await
-                })
-                .await
-            }
-            None if self.delete_shared(name).await? > 0 => Ok(()),
-            None => Err(StoreError::NoSuchBucket),
-        }
+        let drop = "DELETE FROM buckets WHERE name = $1 RETURNING id";
+        self.empty(name, drop, |partition| {
+            format!("ALTER TABLE entries DETACH PARTITION {partition}; DROP TABLE {partition}")
+        })
+        .await
     }
 
     /// Removes what a bucket holds and keeps the bucket.
     pub async fn purge(&self, name: &BucketName) -> Result<(), StoreError> {
-        match self.partition(name).await? {
-            Some(partition) => {
-                self.in_transaction(async |client| {
-                    client.batch_execute(&format!("TRUNCATE {partition}")).await
-                })
-                .await
-            }
-            None if self.delete_shared(name).await? > 0 => Ok(()),
-            None => Err(StoreError::NoSuchBucket),
-        }
+        let keep = "SELECT id FROM buckets WHERE name = $1 FOR UPDATE";
+        self.empty(name, keep, |partition| format!("TRUNCATE {partition}"))
+            .await
     }
 
-    async fn partition(&self, name: &BucketName) -> Result<Option<String>, StoreError> {
-        let row = self
-            .session
-            .client
-            .query_opt("SELECT id FROM buckets WHERE name = $1", &[&name.as_str()])
-            .await
-            .map_err(StoreError::harmless)?;
-        let id: Option<i64> = row
-            .map(|row| row.try_get("id"))
-            .transpose()
-            .map_err(StoreError::Database)?;
-        Ok(id.map(|id| format!("entries_bucket_{id}")))
+    /// Runs `empty` on the partition of a created bucket, whose row `find` returns and locks, so
+    /// that nobody drops it meanwhile; deletes the entries of another.
+    async fn empty(
+        &self,
+        name: &BucketName,
+        find: &str,
+        empty: impl Fn(&str) -> String,
+    ) -> Result<(), StoreError> {
+        let is_created = self
+            .in_transaction(async |client| {
+                let Some(row) = client.query_opt(find, &[&name.as_str()]).await? else {
+                    return Ok(false);
+                };
+                let id: i64 = row.try_get("id")?;
+                let sql = empty(&format!("entries_bucket_{id}"));
+                client.batch_execute(&sql).await.map(|()| true)
+            })
+            .await?;
+        if is_created || self.delete_shared(name).await? > 0 {
+            Ok(())
+        } else {
+            Err(StoreError::NoSuchBucket)
+        }
     }
 
     async fn delete_shared(&self, name: &BucketName) -> Result<u64, StoreError> {
         let mut deleted = 0;
         loop {
             let step = self
-                .session
-                .client
-                .execute(
-                    "DELETE FROM entries_default WHERE (bucket, key_head, key_tail_digest) IN (
-                         SELECT bucket, key_head, key_tail_digest FROM entries_default WHERE bucket = $1 LIMIT $2
-                     )",
-                    &[&name.as_str(), &DELETE_STEP],
-                )
-                .await
-                .map_err(StoreError::writing)?;
+                .in_transaction(async |client| {
+                    client
+                        .execute(
+                            "DELETE FROM entries_default WHERE (bucket, key_head, key_tail_digest) IN (
+                                 SELECT bucket, key_head, key_tail_digest FROM entries_default
+                                 WHERE bucket = $1 LIMIT $2
+                             )",
+                            &[&name.as_str(), &DELETE_STEP],
+                        )
+                        .await
+                })
+                .await?;
             deleted += step;
             if step < DELETE_STEP as u64 {
                 return Ok(deleted);
@@ -377,12 +374,12 @@ impl BucketAdmin {
         }
     }
 
-    /// Runs a change of the schema; when the locks are not to be had soon, lets the
-    /// waiting requests pass and tries again.
-    async fn in_transaction(
+    /// Runs a change; when the locks are not to be had soon, lets the waiting requests pass and
+    /// tries again.
+    async fn in_transaction<T>(
         &self,
-        change: impl AsyncFn(&tokio_postgres::Client) -> Result<(), tokio_postgres::Error>,
-    ) -> Result<(), StoreError> {
+        change: impl AsyncFn(&tokio_postgres::Client) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<T, StoreError> {
         let client = &self.session.client;
         let mut attempt = 1;
         loop {
@@ -391,11 +388,12 @@ impl BucketAdmin {
                 .await
                 .map_err(StoreError::writing)?;
             let changed = async {
-                change(client).await?;
-                client.batch_execute("COMMIT").await
+                let result = change(client).await?;
+                client.batch_execute("COMMIT").await.map(|()| result)
             };
-            let Err(error) = changed.await else {
-                return Ok(());
+            let error = match changed.await {
+                Ok(result) => return Ok(result),
+                Err(error) => error,
             };
             client
                 .batch_execute("ROLLBACK")

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use rand::Rng;
 use tokio::task::JoinHandle;
-use tokio_postgres::{Client, Config, NoTls, Statement};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Config, Error, NoTls, Statement};
 
 use super::StoreError;
 use crate::settings::PostgresSettings;
@@ -58,6 +59,11 @@ impl Connector {
             // A little less than a request waits, so that its answer is a sure one.
             statement_timeout: timeout.mul_f64(0.9),
         })
+    }
+
+    /// How long one attempt to connect may take.
+    pub(super) fn connect_timeout(&self) -> Duration {
+        self.connect_timeout
     }
 
     /// A bare connection with PostgreSQL's own settings, for migrations and administration.
@@ -174,6 +180,20 @@ impl Session {
     /// Marks the connection as not to be used again: what it is doing is not known.
     pub(super) fn discard(&self) {
         self.discarded.store(true, Ordering::Relaxed);
+    }
+
+    /// Marks the connection as not to be used again when the error says that it may only read.
+    /// It leads to a server that is no longer, or not yet, the primary.
+    pub(super) fn learn_from(&self, error: &Error) {
+        if error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION) {
+            self.discard();
+        }
+    }
+
+    /// Tells PostgreSQL to end the statement that runs, over a connection made for that.
+    pub(super) async fn cancel(&self) -> Result<(), StoreError> {
+        let token = self.client.cancel_token();
+        token.cancel_query(NoTls).await.map_err(StoreError::Connect)
     }
 
     /// One round trip.

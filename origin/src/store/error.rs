@@ -1,6 +1,6 @@
 //! What can go wrong between us and PostgreSQL.
 
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{Severity, SqlState};
 
 /// Errors of the store. Callers choose by variant; the source is for the log alone.
 #[derive(Debug, thiserror::Error)]
@@ -29,12 +29,6 @@ pub enum StoreError {
     /// A bucket of this name was created before.
     #[error("there is a bucket of this name already")]
     BucketExists,
-    /// An answer would be larger than allowed.
-    #[error("the answer would be larger than {bytes_max} bytes")]
-    TooLarge {
-        /// The limit.
-        bytes_max: usize,
-    },
     /// The database was migrated by a newer program.
     #[error("the database has migration {number}, this program ends at {newest}")]
     NewerSchema {
@@ -52,6 +46,9 @@ pub enum StoreError {
         #[source]
         source: tokio_postgres::Error,
     },
+    /// PostgreSQL refused a statement that several requests shared, and the reason was logged.
+    #[error("postgresql refused a shared statement")]
+    Refused,
     /// PostgreSQL refused a statement; it was rolled back.
     #[error("postgresql refused a statement")]
     Database(#[source] tokio_postgres::Error),
@@ -71,9 +68,17 @@ pub(super) enum Failure {
 }
 
 pub(super) fn failure(error: &tokio_postgres::Error) -> Failure {
-    let Some(code) = error.code() else {
+    let Some(error) = error.as_db_error() else {
         return Failure::Lost;
     };
+    classify(error.code(), error.parsed_severity())
+}
+
+fn classify(code: &SqlState, severity: Option<Severity>) -> Failure {
+    // PostgreSQL closes the connection with these, whatever the reason.
+    if matches!(severity, Some(Severity::Fatal | Severity::Panic)) {
+        return Failure::Lost;
+    }
     if *code == SqlState::T_R_DEADLOCK_DETECTED || *code == SqlState::T_R_SERIALIZATION_FAILURE {
         return Failure::Retry;
     }
@@ -115,5 +120,33 @@ impl StoreError {
             Failure::Retry | Failure::Unavailable => Self::Unavailable,
             Failure::Refused => Self::Database(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(code: &str, severity: Severity, expected: Failure) {
+        let found = classify(&SqlState::from_code(code), Some(severity));
+        assert_eq!(found, expected, "{code}");
+    }
+
+    #[test]
+    fn what_becomes_of_a_statement_is_told_by_its_error() {
+        check("40P01", Severity::Error, Failure::Retry);
+        check("40001", Severity::Error, Failure::Retry);
+        check("57014", Severity::Error, Failure::Unavailable);
+        check("55P03", Severity::Error, Failure::Unavailable);
+        check("25006", Severity::Error, Failure::Unavailable);
+        check("53100", Severity::Error, Failure::Unavailable);
+        check("42P01", Severity::Error, Failure::Refused);
+        check("23514", Severity::Error, Failure::Refused);
+        check("57P01", Severity::Fatal, Failure::Lost);
+        // The times that a session may be idle, or a transaction may take, are over.
+        check("57P05", Severity::Fatal, Failure::Lost);
+        check("25P03", Severity::Fatal, Failure::Lost);
+        check("25P04", Severity::Fatal, Failure::Lost);
     }
 }

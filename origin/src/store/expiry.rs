@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::StoreError;
 use super::pool::Pool;
@@ -23,30 +23,33 @@ pub(super) async fn sweep(
     loop {
         tokio::time::sleep(interval).await;
         loop {
-            match timeout(step_timeout, remove_some(&pool, step_timeout)).await {
-                Ok(Ok(removed)) => {
+            match remove_some(&pool, step_timeout).await {
+                Ok(removed) => {
                     metrics.expired.inc_by(removed);
                     if removed < STEP as u64 {
                         break;
                     }
                 }
-                Ok(Err(error)) => {
+                Err(error) => {
                     tracing::debug!(%error, "expired entries were not removed");
                     break;
                 }
-                Err(_) => break,
             }
         }
     }
 }
 
 async fn remove_some(pool: &Arc<Pool>, wait: Duration) -> Result<u64, StoreError> {
-    let session = pool.get(Instant::now() + wait).await?;
-    let row = session
-        .client
-        .query_one(EXPIRE, &[&STEP])
-        .await
-        .map_err(StoreError::harmless)?;
-    let removed: i64 = row.try_get("removed").map_err(StoreError::Database)?;
-    Ok(u64::try_from(removed).unwrap_or(0))
+    let deadline = Instant::now() + wait;
+    let session = pool.get(deadline).await?;
+    let removing = async {
+        let row = session
+            .client
+            .query_one(EXPIRE, &[&STEP])
+            .await
+            .map_err(StoreError::harmless)?;
+        let removed: i64 = row.try_get("removed").map_err(StoreError::Database)?;
+        Ok(u64::try_from(removed).unwrap_or(0))
+    };
+    session.within(deadline, removing).await
 }

@@ -16,6 +16,7 @@ use super::StoreError;
 use super::batch::run_group;
 use super::connect::{Connector, Session};
 use super::queue::Queue;
+use super::tasks::run_for_ever;
 use crate::Settings;
 use crate::kv::{Outcome, Write};
 use crate::metrics::Metrics;
@@ -61,7 +62,8 @@ impl Lane {
             group_timeout: settings.timeout + super::ANSWER_GRACE,
             metrics: metrics.clone(),
         };
-        tasks.spawn(worker.run());
+        let worker = Arc::new(worker);
+        tasks.spawn(run_for_ever(metrics.clone(), move || worker.clone().run()));
         Self { queue }
     }
 
@@ -103,7 +105,7 @@ struct Worker {
 }
 
 impl Worker {
-    async fn run(self) {
+    async fn run(self: Arc<Self>) {
         let mut backlog: Vec<Waiting> = Vec::new();
         loop {
             let session = self.connector.connect_patiently().await;
@@ -153,12 +155,6 @@ impl Worker {
         match timeout(self.group_timeout, run_group(session, &writes)).await {
             Ok(outcomes) => {
                 for (reply, outcome) in replies.into_iter().zip(outcomes) {
-                    if let Err(StoreError::Database(error)) = &outcome {
-                        tracing::error!(
-                            error = error as &dyn std::error::Error,
-                            "write refused by postgresql"
-                        );
-                    }
                     // Nobody may wait any more; the write stands.
                     let _ = reply.send(outcome);
                 }

@@ -2,13 +2,15 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::StoreError;
 use super::connect::{Connector, Session};
+use super::{ANSWER_GRACE, StoreError};
 
 #[derive(Debug)]
 pub(super) struct Pool {
@@ -41,18 +43,42 @@ impl Pool {
         };
         Ok(Lease {
             session: Some(session),
+            is_waited_for: AtomicBool::new(false),
             pool: self.clone(),
-            _permit: permit,
+            permit: Some(permit),
         })
     }
 }
 
-/// A borrowed connection; goes back when dropped, unless it was lost or discarded.
+/// A borrowed connection; goes back when dropped, unless it was lost, discarded, or left in the
+/// middle of a statement.
 #[derive(Debug)]
 pub(super) struct Lease {
     session: Option<Session>,
+    /// Whether [`Lease::within`] waits for an answer. Still true on drop: its future was
+    /// dropped, because the client that asked has left.
+    is_waited_for: AtomicBool,
     pool: Arc<Pool>,
-    _permit: OwnedSemaphorePermit,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Lease {
+    /// Waits for work that only reads. What takes too long is as good as no PostgreSQL, which
+    /// ends it by itself (`statement_timeout`); where it does not answer at all, the
+    /// connection is given up.
+    pub(super) async fn within<T>(
+        &self,
+        deadline: Instant,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        self.is_waited_for.store(true, Ordering::Relaxed);
+        let done = timeout_at(deadline + ANSWER_GRACE, work).await;
+        self.is_waited_for.store(false, Ordering::Relaxed);
+        done.unwrap_or_else(|_| {
+            self.discard();
+            Err(StoreError::Unavailable)
+        })
+    }
 }
 
 impl Deref for Lease {
@@ -67,8 +93,23 @@ impl Deref for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(session) = self.session.take().filter(Session::is_usable) {
+        let Some(session) = self.session.take().filter(Session::is_usable) else {
+            return;
+        };
+        if !self.is_waited_for.load(Ordering::Relaxed) {
             self.pool.idle.lock().push(session);
+            return;
+        }
+        // Whoever got this connection would wait for that statement. The place is kept until
+        // PostgreSQL was told, so that abandoned statements do not pile up there.
+        let permit = self.permit.take();
+        if let Ok(runtime) = Handle::try_current() {
+            let limit = self.pool.connector.connect_timeout();
+            runtime.spawn(async move {
+                // It may have ended meanwhile, or PostgreSQL may be gone: both are as good.
+                let _ = timeout(limit, session.cancel()).await;
+                drop((session, permit));
+            });
         }
     }
 }

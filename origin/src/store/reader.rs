@@ -14,6 +14,7 @@ use super::connect::{Connector, Session};
 use super::error::{Failure, failure};
 use super::queue::Queue;
 use super::rows;
+use super::tasks::run_for_ever;
 use crate::Settings;
 use crate::kv::{BucketName, Entry, Key, Revision};
 use crate::metrics::Metrics;
@@ -47,14 +48,14 @@ impl Readers {
     ) -> Self {
         let queue = Arc::new(Queue::new(WAITING_MAX));
         for _ in 0..settings.postgres.read_connections.max(1) {
-            let reader = Reader {
+            let reader = Arc::new(Reader {
                 queue: queue.clone(),
                 connector: connector.clone(),
                 batch_max: settings.postgres.batch_max.max(1),
                 statement_timeout: settings.timeout + super::ANSWER_GRACE,
                 metrics: metrics.clone(),
-            };
-            tasks.spawn(reader.run());
+            });
+            tasks.spawn(run_for_ever(metrics.clone(), move || reader.clone().run()));
         }
         Self { queue }
     }
@@ -84,7 +85,7 @@ struct Reader {
 }
 
 impl Reader {
-    async fn run(self) {
+    async fn run(self: Arc<Self>) {
         let mut batch = Vec::new();
         loop {
             let session = self.connector.connect_patiently().await;
@@ -107,8 +108,13 @@ impl Reader {
                     }
                     Ok(Err(error)) if failure(&error) != Failure::Lost => {
                         tracing::error!(error = &error as &dyn std::error::Error, "read failed");
+                        let is_refused = failure(&error) == Failure::Refused;
                         for waiting in batch.drain(..) {
-                            let _ = waiting.reply.send(Err(StoreError::Unavailable));
+                            let _ = waiting.reply.send(Err(if is_refused {
+                                StoreError::Refused
+                            } else {
+                                StoreError::Unavailable
+                            }));
                         }
                     }
                     Ok(Err(_)) | Err(_) => break,
@@ -189,29 +195,39 @@ pub(super) async fn read_part(
     Ok(data.map(Bytes::copy_from_slice))
 }
 
-/// Entries with their data. Sizes are asked for first, so that too much is refused, not read.
+/// What the values of several keys take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Bytes of all.
+    pub all: u64,
+    /// Bytes of the largest.
+    pub largest: u64,
+}
+
+pub(super) async fn sizes(
+    session: &Session,
+    bucket: &BucketName,
+    keys: &[Key],
+) -> Result<Sizes, StoreError> {
+    let entries = read_keys(session, bucket, keys.iter(), 0)
+        .await
+        .map_err(StoreError::harmless)?;
+    let sizes = entries.iter().map(|(_, entry)| entry.meta.data_bytes);
+    Ok(Sizes {
+        all: sizes.clone().sum(),
+        largest: sizes.max().unwrap_or(0),
+    })
+}
+
+/// Entries with their data, except of values larger than `largest`.
 pub(super) async fn read_many(
     session: &Session,
     bucket: &BucketName,
     keys: &[Key],
-    bytes_max: usize,
+    largest: u64,
 ) -> Result<Vec<(usize, Entry)>, StoreError> {
-    let sizes = read_keys(session, bucket, keys.iter(), 0)
+    let inline_bytes = i32::try_from(largest).unwrap_or(i32::MAX);
+    read_keys(session, bucket, keys.iter(), inline_bytes)
         .await
-        .map_err(StoreError::harmless)?;
-    let bytes: u64 = sizes.iter().map(|(_, entry)| entry.meta.data_bytes).sum();
-    let largest = sizes
-        .iter()
-        .map(|(_, entry)| entry.meta.data_bytes)
-        .max()
-        .unwrap_or(0);
-    if bytes > bytes_max as u64 {
-        return Err(StoreError::TooLarge { bytes_max });
-    }
-    // A value that has grown meanwhile comes without its data.
-    let largest = i32::try_from(largest).unwrap_or(i32::MAX);
-    let entries = read_keys(session, bucket, keys.iter(), largest)
-        .await
-        .map_err(StoreError::harmless)?;
-    Ok(entries)
+        .map_err(StoreError::harmless)
 }

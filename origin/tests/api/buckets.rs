@@ -241,3 +241,60 @@ async fn no_acknowledged_write_is_lost_while_its_bucket_moves() {
     assert_eq!(keys, i64::from(written));
     assert_eq!(tables(&database.dsn, "b").await.len(), 1);
 }
+
+/// Emptying a bucket waits for who writes to it, more than once.
+#[tokio::test]
+async fn a_shared_bucket_is_emptied_in_spite_of_its_writers() {
+    let (server, database) = serve().await;
+    let admin = admin(&database.dsn).await;
+    for action in ["purge", "drop"] {
+        server.put("/kv/b/k", "v").await.expect(200);
+        let client = connect(&database.dsn).await;
+        client
+            .batch_execute("BEGIN; SELECT 1 FROM entries FOR UPDATE")
+            .await
+            .unwrap();
+        let releasing = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(2_500)).await;
+            client.batch_execute("ROLLBACK").await.unwrap();
+        });
+        match action {
+            "purge" => admin.purge(&name("b")).await.unwrap(),
+            _ => admin.drop(&name("b")).await.unwrap(),
+        }
+        releasing.await.unwrap();
+        server.get("/kv/b/k").await.expect(404);
+    }
+}
+
+/// Both find the bucket there, and one drops it.
+#[tokio::test]
+async fn a_bucket_that_another_drops_meanwhile_is_no_longer_there() {
+    let (server, database) = serve().await;
+    let (first, second) = (admin(&database.dsn).await, admin(&database.dsn).await);
+    first
+        .create(&name("b"), &BucketSettings::default())
+        .await
+        .unwrap();
+    server.put("/kv/b/k", "v").await.expect(200);
+    let client = connect(&database.dsn).await;
+    client
+        .batch_execute("BEGIN; SELECT 1 FROM entries")
+        .await
+        .unwrap();
+    let releasing = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        client.batch_execute("ROLLBACK").await.unwrap();
+    });
+    let b = name("b");
+    let (one, other) = tokio::join!(first.drop(&b), second.drop(&b));
+    releasing.await.unwrap();
+    let outcomes = [one, other];
+    assert!(outcomes.iter().any(Result::is_ok), "{outcomes:?}");
+    assert!(
+        outcomes
+            .iter()
+            .any(|outcome| matches!(outcome, Err(StoreError::NoSuchBucket))),
+        "{outcomes:?}"
+    );
+}

@@ -233,3 +233,49 @@ async fn a_batch_that_is_too_large_to_read_is_refused() {
         .await
         .expect(400);
 }
+
+#[tokio::test]
+async fn the_largest_batch_is_carried_out_in_time() {
+    let (server, _database) = serve_with(|settings| {
+        settings.timeout = std::time::Duration::from_secs(5);
+        let bucket = origin::settings::BucketSettings {
+            timestamps: Some(origin::kv::Timestamps::Server),
+            ..Default::default()
+        };
+        settings.buckets.insert("server".to_owned(), bucket);
+    })
+    .await;
+    let far = "Mon, 01 Jan 2035 00:00:00 GMT";
+    let items: Vec<Value> = (0..10_000)
+        .map(|n| json!({"key": format!("k{n}"), "data": "", "modified_at": far}))
+        .collect();
+    let keys: Vec<String> = (0..10_000).map(|n| format!("k{n}")).collect();
+    for bucket in ["client", "server"] {
+        let path = format!("/multi/{bucket}");
+        for (method, body, expected) in [
+            ("PUT", json!(items), "inserted"),
+            ("DELETE", json!(keys), "deleted"),
+        ] {
+            let reply = server
+                .json(method, &path, &body.to_string())
+                .await
+                .expect(200)
+                .json();
+            let results = reply.as_object().unwrap();
+            assert_eq!(results.len(), 10_000);
+            assert!(results.values().all(|result| result == expected));
+        }
+    }
+}
+
+/// What follows the last item that is allowed is not kept: it may be a thousand times as much.
+#[tokio::test]
+async fn items_beyond_the_limit_are_not_read() {
+    let (server, _database) = serve().await;
+    let items = "{\"key\":\"k\",\"data\":\"\"},".repeat(10_000);
+    server
+        .json("PUT", "/multi/b", &format!("[{items}1]"))
+        .await
+        .expect(413);
+    server.get("/kv/b/k").await.expect(404);
+}

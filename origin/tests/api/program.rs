@@ -202,3 +202,69 @@ async fn a_private_cluster_serves_where_no_other_is_named() {
         "{err}"
     );
 }
+
+/// Another program migrates, or hangs while it does. That is no reason not to end.
+#[tokio::test]
+async fn it_ends_also_while_it_waits_for_a_migration() {
+    let database = database().await;
+    let client = super::support::connect(&database.dsn).await;
+    client
+        .batch_execute("SELECT pg_advisory_lock(x'006c616371756572'::bigint)")
+        .await
+        .unwrap();
+    let mut child = command()
+        .args(["--dsn", &database.dsn, "--listen", "127.0.0.1:0"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let line = tokio::time::timeout(Duration::from_secs(30), lines.next_line())
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    assert!(line.contains("address="), "{line}");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    kill(Pid::from_raw(child.id().unwrap() as i32), Signal::SIGTERM).unwrap();
+    let status = tokio::time::timeout(Duration::from_secs(5), child.wait())
+        .await
+        .expect("it ends")
+        .unwrap();
+    assert_eq!(status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn what_keeps_it_from_starting_is_said_without_the_password() {
+    let database = database().await;
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listen = taken.local_addr().unwrap().to_string();
+    let (code, _, err) = run(&["--dsn", &database.dsn, "--listen", &listen], &[]).await;
+    assert_eq!(code, Some(1));
+    assert!(
+        err.contains(&format!(
+            "cannot listen on {listen}: Address already in use"
+        )),
+        "{err}"
+    );
+    for dsn in [
+        "postgresql://user:hunter2@127.0.0.1:1/db",
+        "host=127.0.0.1 port=1 user=u dbname=d password=hunter2",
+        "postgresql://user:hunter2/db",
+        "postgresql://user:hunter2@@127.0.0.1:1/db",
+        "postgresql://user:hunter2=x@127.0.0.1:x/db",
+        "mysql://user:hunter2=x@127.0.0.1/db",
+        "user=u password hunter2=x",
+        "user=u password=a hunter2=x",
+        "hunter2",
+    ] {
+        for variables in [&[][..], &[("LACQUER_LOG", "trace")]] {
+            let (code, out, err) = run(&["--dsn", dsn, "--listen", "127.0.0.1:0"], variables).await;
+            assert_eq!(code, Some(1), "{dsn}");
+            assert!(
+                !out.contains("hunter2") && !err.contains("hunter2"),
+                "{dsn}: {err}"
+            );
+            assert!(err.contains("ERROR"), "{err}");
+        }
+    }
+}

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use origin::kv::Timestamp;
+
 use super::support::{Kept, Request, Sequence, Server, database, serve, settings_for};
 
 const WRITERS: usize = 16;
@@ -303,5 +305,48 @@ async fn the_store_behaves_like_a_map() {
                 "step {step}"
             );
         }
+    }
+}
+
+/// A batch that began before another write and comes after it does not turn the date back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_servers_dates_do_not_go_back() {
+    let (server, database) = super::support::serve_with(|settings| {
+        let bucket = origin::settings::BucketSettings {
+            timestamps: Some(origin::kv::Timestamps::Server),
+            ..Default::default()
+        };
+        settings.buckets.insert("b".to_owned(), bucket);
+    })
+    .await;
+    for batch in [
+        r#"[{"key":"first","data":"1"},{"key":"k","data":"1"}]"#,
+        r#"[{"key":"first","data":"1"},{"key":"k","data":"1","modified_at":"Mon, 01 Jan 2035 00:00:00 GMT"},
+            {"key":"first","data":"2","modified_at":"Mon, 01 Jan 2035 00:00:00 GMT"}]"#,
+    ] {
+        server.put("/kv/b/first", "v").await.expect(200);
+        let client = super::support::connect(&database.dsn).await;
+        client
+            .batch_execute("BEGIN; SELECT 1 FROM entries WHERE key_head = 'first' FOR UPDATE")
+            .await
+            .unwrap();
+        let address = server.address;
+        let writing = tokio::spawn(super::support::send(
+            address,
+            Request::new("PUT", "/multi/b")
+                .field("Content-Type", "application/json")
+                .body(batch),
+        ));
+        tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
+        let written = server.put("/kv/b/k", "2").await.expect(200);
+        client.batch_execute("ROLLBACK").await.unwrap();
+        writing.await.unwrap().expect(200);
+        let read = server.get("/kv/b/k").await.expect(200);
+        assert_eq!(read.text(), "1");
+        assert!(read.revision() > written.revision());
+        let date = |reply: &super::support::Reply| {
+            Timestamp::parse_imf_fixdate(reply.field("Last-Modified").unwrap()).unwrap()
+        };
+        assert!(date(&read) >= date(&written), "{read:?} {written:?}");
     }
 }

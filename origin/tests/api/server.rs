@@ -445,3 +445,195 @@ async fn a_write_that_waits_too_long_changes_nothing() {
     assert_eq!(server.get("/kv/b/k").await.expect(200).text(), "old");
     server.put("/kv/b/k", "new").await.expect(200);
 }
+
+/// Requests whose clients have left keep no connection to PostgreSQL busy.
+#[tokio::test]
+async fn what_nobody_waits_for_holds_nobody_up() {
+    let (server, database) = serve_with(|settings| settings.timeout = Duration::from_secs(6)).await;
+    server.put("/kv/b/k", "v").await.expect(200);
+    let client = super::support::connect(&database.dsn).await;
+    client
+        .batch_execute(
+            "CREATE POLICY slow ON entries USING ((SELECT true FROM pg_sleep(30)));
+             ALTER TABLE entries ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
+        )
+        .await
+        .unwrap();
+    let mut abandoned = Vec::new();
+    for path in ["/kv/b", "/kv", "/kv/b", "/kv", "/kv/b", "/kv"] {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream
+            .write_all(&Request::new("GET", path).to_bytes())
+            .await
+            .unwrap();
+        abandoned.push(stream);
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    drop(abandoned);
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    let asked = Instant::now();
+    server.get("/ready").await.expect(200);
+    assert!(
+        asked.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        asked.elapsed()
+    );
+    let sleeping = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event = 'PgSleep'";
+    let row = client.query_one(sleeping, &[]).await.unwrap();
+    assert_eq!(row.get::<_, i64>(0), 0, "PostgreSQL was told to stop");
+    client
+        .batch_execute("ALTER TABLE entries DISABLE ROW LEVEL SECURITY")
+        .await
+        .unwrap();
+    server.get("/kv/b").await.expect(200);
+}
+
+/// What was acknowledged before the end is told to the caches before the end.
+#[tokio::test]
+async fn purges_that_wait_are_sent_before_the_end() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    let (server, _database) = serve_with(|settings| settings.purge_hosts = vec![host]).await;
+    for round in 0..2 {
+        for key in 0..20 {
+            let path = format!("/kv/b/{key}");
+            server.put(&path, format!("{round}")).await.expect(200);
+        }
+    }
+    let stopping = tokio::spawn(server.stop());
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    for _ in 0..20 {
+        let accepted = tokio::time::timeout(Duration::from_secs(5), listener.accept()).await;
+        let (mut stream, _) = accepted.expect("the purge is sent").unwrap();
+        let mut head = [0; 6];
+        stream.read_exact(&mut head).await.unwrap();
+        assert_eq!(&head, b"PURGE ");
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+    }
+    assert_eq!(stopping.await.unwrap(), Drained::Completely);
+}
+
+/// Tables that are gone and rights that are missing are faults, and told apart from PostgreSQL
+/// that is away. Nothing of them reaches a client.
+#[tokio::test]
+async fn a_broken_database_says_nothing_of_itself() {
+    for breaking in [
+        "DROP TABLE entries CASCADE",
+        "DROP FUNCTION key_tail_digest CASCADE",
+        "DROP SCHEMA lacquer CASCADE",
+        "ALTER TABLE entries RENAME COLUMN data TO bytes",
+        "CREATE ROLE nobody_{database}; ALTER TABLE entries OWNER TO nobody_{database}",
+    ] {
+        let (server, database) =
+            serve_with(|settings| settings.timeout = Duration::from_secs(2)).await;
+        server.put("/kv/b/k", "{}").await.expect(200);
+        let admin = database
+            .admin_dsn
+            .replace("dbname=postgres", &format!("dbname={}", database.name));
+        let client = super::support::connect(&admin).await;
+        client
+            .batch_execute(&breaking.replace("{database}", &database.name))
+            .await
+            .unwrap();
+        let merge =
+            Request::new("PATCH", "/kv/b/k").field("Content-Type", "application/merge-patch+json");
+        let json = |method, body: &str| {
+            Request::new(method, "/multi/b")
+                .field("Content-Type", "application/json")
+                .body(body)
+        };
+        for request in [
+            Request::new("GET", "/kv/b/k"),
+            Request::new("PUT", "/kv/b/k").body("v"),
+            Request::new("PUT", "/kv/b/k")
+                .field("If-Match", "*")
+                .body("v"),
+            Request::new("DELETE", "/kv/b/k"),
+            merge.body("{}"),
+            json("POST", "[{\"key\":\"k\"}]"),
+            json("PUT", "[{\"key\":\"k\",\"data\":\"d\"}]"),
+            json("DELETE", "[\"k\"]"),
+            Request::new("GET", "/kv/b"),
+            Request::new("GET", "/kv"),
+        ] {
+            let reply = server.send(request.clone()).await;
+            let is_whole = breaking.contains("DROP") && !breaking.contains("FUNCTION");
+            assert!(
+                reply.status == 500 || (!is_whole && [200, 404].contains(&reply.status)),
+                "{breaking}: {request:?}: {} {}",
+                reply.status,
+                reply.text()
+            );
+            for secret in [
+                "entries",
+                "lacquer.",
+                "SQL",
+                "relation",
+                "column",
+                "permission",
+                "src/",
+                "postgres",
+            ] {
+                assert!(
+                    !reply.text().contains(secret),
+                    "{breaking}: {}",
+                    reply.text()
+                );
+            }
+        }
+        server.get("/status").await.expect(200);
+        drop(server);
+        let _ = client
+            .batch_execute(&format!(
+                "DROP OWNED BY nobody_{0}; DROP ROLE nobody_{0}",
+                database.name
+            ))
+            .await;
+    }
+}
+
+/// As after a switch of the primary behind one address: a connection that may only read is replaced.
+#[tokio::test]
+async fn a_connection_that_may_only_read_is_replaced() {
+    let (server, database) = serve_with(|settings| settings.timeout = Duration::from_secs(2)).await;
+    server.put("/kv/b/k", "v").await.expect(200);
+    let client = super::support::connect(&database.admin_dsn).await;
+    let name = &database.name;
+    let disconnect =
+        format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
+    client
+        .batch_execute(&format!(
+            "ALTER DATABASE {name} SET default_transaction_read_only = on"
+        ))
+        .await
+        .unwrap();
+    client.batch_execute(&disconnect).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let batch = "[{\"key\":\"k\",\"data\":\"d\"}]";
+    let match_all = || {
+        Request::new("PUT", "/kv/b/k")
+            .field("If-Match", "*")
+            .body("v")
+    };
+    for _ in 0..2 {
+        server.put("/kv/b/k", "v").await.expect(503);
+        server.send(match_all()).await.expect(503);
+        server.json("PUT", "/multi/b", batch).await.expect(503);
+        server.get("/kv/b/k").await.expect(200);
+    }
+    client
+        .batch_execute(&format!(
+            "ALTER DATABASE {name} RESET default_transaction_read_only"
+        ))
+        .await
+        .unwrap();
+    // The first may still meet an old connection.
+    for _ in 0..2 {
+        server.put("/kv/b/k", "v").await;
+        server.json("PUT", "/multi/b", batch).await;
+    }
+    server.put("/kv/b/k", "v").await.expect(200);
+    server.send(match_all()).await.expect(200);
+    server.json("PUT", "/multi/b", batch).await.expect(200);
+}

@@ -244,3 +244,52 @@ fn size_is_bounded_on_the_way() {
     let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
     refused(PatchFormat::Merge, "{}", &deep, Refusal::Document);
 }
+
+/// Each copy of the whole into its innermost member doubles the depth. What is that deep cannot
+/// be written, or even dropped, on the stack of a thread.
+#[test]
+fn operations_do_not_build_what_is_too_deep() {
+    let copies: Vec<String> = (0..18)
+        .map(|n| {
+            let path = "/a".repeat(1 << n);
+            format!(r#"{{"op":"copy","from":"","path":"{path}"}}"#)
+        })
+        .collect();
+    let moves: Vec<String> = (0..3_000)
+        .map(|n| {
+            let (from, path) = (format!("/{n}"), "/a".repeat(3));
+            format!(r#"{{"op":"move","from":"{from}","path":"{path}"}}"#)
+        })
+        .collect();
+    let nested = format!("{}1{}", r#"{"a":"#.repeat(120), "}".repeat(120));
+    let adds: Vec<String> = (0..200)
+        .map(|n| {
+            let path = "/a".repeat(1 + 120 * n);
+            format!(r#"{{"op":"add","path":"{path}","value":{nested}}}"#)
+        })
+        .collect();
+    let apply = |stored: &str, operations: &[String]| {
+        let patch = format!("[{}]", operations.join(","));
+        apply_patch(
+            PatchFormat::Operations,
+            stored.as_bytes(),
+            patch.as_bytes(),
+            64 << 20,
+        )
+    };
+    for operations in [&copies, &adds] {
+        let refusal = apply(r#"{"a":1}"#, operations).unwrap_err();
+        assert!(
+            matches!(refusal, PatchError::Conflict { .. }),
+            "{refusal:?}"
+        );
+    }
+    assert!(apply(r#"{"a":1}"#, &copies[..6]).is_ok());
+    // Many operations that each go down a little are not deep in all.
+    let members: Vec<String> = (0..3_000)
+        .map(|n| format!(r#""{n}":[[n]]"#).replace("[n]", "1"))
+        .collect();
+    let stored = format!(r#"{{"a":{{"a":{{}}}},{}}}"#, members.join(","));
+    let patched = apply(&stored, &moves).unwrap();
+    assert_eq!(patched, br#"{"a":{"a":{"a":[1]}}}"#);
+}

@@ -71,7 +71,9 @@ WITH judged AS MATERIALIZED (
         created_at = CASE WHEN e.expires_at <= now() THEN now() ELSE e.created_at END,
         -- A date that If-Match let pass never turns modified_at back.
         modified_at = CASE
-            WHEN e.expires_at <= now() OR EXCLUDED.last_write = 3 THEN EXCLUDED.modified_at
+            WHEN e.expires_at <= now() THEN EXCLUDED.modified_at
+            -- Not now(), which is when the transaction began: that may be before the last write.
+            WHEN EXCLUDED.last_write = 3 THEN clock_timestamp()
             WHEN EXCLUDED.last_write = 2 AND EXCLUDED.modified_at >= date_trunc('second', e.modified_at)
                 THEN EXCLUDED.modified_at
             ELSE e.modified_at END,

@@ -24,7 +24,9 @@ ON CONFLICT (bucket, key_head, key_tail_digest) DO UPDATE SET
     revision = nextval('revisions'),
     created_at = CASE WHEN e.expires_at <= now() THEN EXCLUDED.created_at ELSE e.created_at END,
     modified_at = CASE
-        WHEN e.expires_at <= now() OR EXCLUDED.last_write <> 1 THEN EXCLUDED.modified_at
+        WHEN e.expires_at <= now() OR EXCLUDED.last_write = 2 THEN EXCLUDED.modified_at
+        -- Not now(), which is when the transaction began: that may be before the last write.
+        WHEN EXCLUDED.last_write = 3 THEN clock_timestamp()
         ELSE e.modified_at END,
     expires_at = EXCLUDED.expires_at,
     last_write = CASE
