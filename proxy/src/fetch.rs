@@ -26,7 +26,7 @@ use crate::policy::{Delivery, Fetch, OnError, Purpose, Received, Source, Storage
 use crate::rules::cache_control::ResponseDirectives;
 use crate::rules::storability::NotStored;
 use crate::rules::vary::Vary;
-use crate::rules::{conditional, hop_by_hop, invalidation, key, revalidation, storability};
+use crate::rules::{conditional, hop_by_hop, invalidation, key, revalidation, status, storability};
 use crate::store::{Fence, Key, Landing, Lead, Stored};
 use crate::time::Timestamp;
 
@@ -227,6 +227,10 @@ impl FetchTask {
     /// An answer with a body of its own.
     async fn receive(mut self, response: BackendResponse) {
         let now = Timestamp::now();
+        if response.is_repeated() && !status::is_non_error(response.head.status) {
+            // The second attempt may have failed because of the first: a 404 to what was deleted by then.
+            self.invalidate_target();
+        }
         self.invalidate(&response.head);
         if response.is_upgrade() {
             if let Some(asker) = self.asker.take() {

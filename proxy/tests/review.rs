@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use config::{BackendAddress, Config, ListenAddress};
@@ -388,4 +389,53 @@ async fn if_match_is_judged_by_the_origin_when_the_stored_answer_has_to_be_confi
     let answer = door.get("/", "Cache-Control: no-cache\r\n").await;
     assert!(answer.ends_with('2'), "{answer}");
     assert!(answer.contains("; fwd=stale;"), "{answer}");
+}
+
+/// Stores an answer, then sends a write that the backend does and does not answer, over two connections.
+async fn write_that_is_done_and_not_answered(write: &str) -> (String, String) {
+    let done = Arc::new(AtomicBool::new(false));
+    let answer = move |head: String, mut stream: TcpStream| {
+        let done = Arc::clone(&done);
+        async move {
+            let is_write = !head.starts_with("GET ");
+            let answer = match (is_write, done.fetch_or(is_write, Ordering::SeqCst)) {
+                (true, false) => return,
+                (true, true) if head.contains("If-Match") => {
+                    "HTTP/1.1 412 Changed\r\nContent-Length: 0\r\n\r\n"
+                }
+                (_, true) => "HTTP/1.1 404 Gone by now\r\nContent-Length: 0\r\n\r\n",
+                (false, false) => STORABLE,
+            };
+            stream.write_all(answer.as_bytes()).await.expect("open");
+        }
+    };
+    let (first, _) = backend(answer.clone()).await;
+    let (second, _) = backend(answer).await;
+    let door = door(first, |config| {
+        config.backend.servers.push(BackendAddress::Host {
+            host: second.ip().to_string(),
+            port: second.port(),
+        });
+        config.backend.retries_max = 1;
+    })
+    .await;
+    assert!(door.get("/", "").await.ends_with("hello"));
+    let answer = door.talk(write).await;
+    (answer, door.get("/", "").await)
+}
+
+#[tokio::test]
+async fn repeated_delete_that_finds_nothing_ends_what_is_stored() {
+    let delete = "DELETE / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let (answer, later) = write_that_is_done_and_not_answered(delete).await;
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    assert!(later.starts_with("HTTP/1.1 404 "), "{later}");
+}
+
+#[tokio::test]
+async fn write_with_a_condition_is_not_repeated() {
+    let put = "PUT / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nIf-Match: \"1\"\r\nContent-Length: 0\r\n\r\n";
+    let (answer, later) = write_that_is_done_and_not_answered(put).await;
+    assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+    assert!(later.starts_with("HTTP/1.1 404 "), "{later}");
 }

@@ -19,6 +19,7 @@ use super::response::BackendResponse;
 use super::server::{Lease, Server};
 use super::settings::{PoolError, PoolSettings};
 use super::upload::{Repeatable, RequestBody, Upload};
+use crate::http::RequestHead;
 use crate::http1::HeadLimits;
 
 /// A named group of servers that answer the same requests.
@@ -168,10 +169,11 @@ impl BackendPool {
         mut request: BackendRequest<'_>,
         body: RequestBody,
     ) -> Result<BackendResponse, BackendError> {
-        let repeatable = match request.head.method.is_idempotent() && request.upgrade.is_none() {
+        let repeatable = match may_be_repeated(request.head) && request.upgrade.is_none() {
             true => Repeatable::Yes,
             false => Repeatable::No,
         };
+        let mut repeated = false;
         let mut upload = Upload::new(body, &request.head.method, repeatable);
         let mut tried: SmallVec<[usize; 4]> = SmallVec::new();
         let mut last_error = None;
@@ -185,9 +187,13 @@ impl BackendPool {
                 lease.server.counters.retried.add(1);
             }
             let (failed, returned) = match self.attempt(&mut request, upload, lease).await {
-                Ok(response) => return Ok(response),
+                Ok(mut response) => {
+                    response.repeated |= repeated;
+                    return Ok(response);
+                }
                 Err(failed) => failed,
             };
+            repeated |= failed.stage != Stage::Unsent;
             upload = returned;
             tried.push(place);
             let may_go_on = match failed.stage {
@@ -211,6 +217,7 @@ impl BackendPool {
     ) -> Result<BackendResponse, (Failed, Upload)> {
         let timeouts = request.timeouts.unwrap_or(self.settings.timeouts);
         let mut want = Want::Any;
+        let mut repeated = false;
         loop {
             let server = Arc::clone(&lease.server);
             let opening = self.connector.connect(&server, want, timeouts.connect);
@@ -239,7 +246,10 @@ impl BackendPool {
                 upload,
             );
             match exchanged.await {
-                Ok(response) => return Ok(response),
+                Ok(mut response) => {
+                    response.repeated = repeated;
+                    return Ok(response);
+                }
                 Err((failed, returned, returned_lease)) => {
                     let died = origin == Origin::Kept && failed.stage == Stage::Unanswered;
                     if !(died && returned.can_repeat()) {
@@ -249,6 +259,7 @@ impl BackendPool {
                     upload = returned;
                     lease = returned_lease;
                     want = Want::Fresh;
+                    repeated = true;
                 }
             }
         }
@@ -293,6 +304,17 @@ impl BackendPool {
             pool: self.settings.name.clone(),
         })
     }
+}
+
+/// RFC 9110 §9.2.2: repeating changes nothing more, but for a write with a condition, which fails the second time
+/// because of the first: 412 would tell a client that its write was not done.
+fn may_be_repeated(head: &RequestHead) -> bool {
+    let is_conditional = || {
+        ["If-Match", "If-None-Match", "If-Unmodified-Since"]
+            .iter()
+            .any(|name| head.fields.contains(name))
+    };
+    head.method.is_safe() || (head.method.is_idempotent() && !is_conditional())
 }
 
 impl fmt::Debug for BackendPool {

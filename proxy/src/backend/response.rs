@@ -23,6 +23,8 @@ pub struct BackendResponse {
     pub body: ResponseBody,
     server: Arc<Server>,
     origin: Origin,
+    /// See [`BackendResponse::is_repeated`].
+    pub(super) repeated: bool,
 }
 
 /// How much body is announced.
@@ -110,6 +112,7 @@ impl BackendResponse {
             },
             server,
             origin,
+            repeated: false,
         }
     }
 
@@ -121,6 +124,11 @@ impl BackendResponse {
     /// The connection had been used for a request before.
     pub fn is_reused(&self) -> bool {
         self.origin == Origin::Kept
+    }
+
+    /// An attempt before this one may have reached a server, and done there what it asked for.
+    pub fn is_repeated(&self) -> bool {
+        self.repeated
     }
 
     /// The response ends HTTP on its connection: 101 to an upgrade, or 2xx to CONNECT.
