@@ -108,6 +108,7 @@ async fn dispatch(
     parts: &Parts,
     body: Body,
 ) -> Result<Response, Problem> {
+    fields::message(parts.version, &parts.headers)?;
     let method = &parts.method;
     match route {
         Route::Value { bucket, key } => {
