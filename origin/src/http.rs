@@ -18,6 +18,7 @@ mod multi;
 mod multipart;
 mod patch;
 mod problem;
+mod reply;
 mod route;
 mod value;
 

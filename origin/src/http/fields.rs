@@ -3,6 +3,7 @@
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 
 use super::problem::Problem;
+use super::reply::TEXT;
 use crate::kv::{BucketName, Expiry, Key, TTL_SECONDS_MAX, decode_name};
 
 /// `Lacquer-TTL`: seconds that the written value is to live.
@@ -10,8 +11,6 @@ const LACQUER_TTL: HeaderName = HeaderName::from_static("lacquer-ttl");
 /// Longest Content-Type and Content-Encoding that is stored.
 const STORED_FIELD_BYTES_MAX: usize = 1_024;
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
-/// What a value is when the request does not say, or says what every `curl -d` says.
-const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Refuses what hyper lets pass although a cache in front may read it differently: a message to
 /// no host or to two (RFC 9112 §3.2), and a body in a transfer coding that nobody takes off here
@@ -58,7 +57,7 @@ pub(super) fn media_type(fields: &HeaderMap) -> Option<String> {
     )
 }
 
-/// The Content-Type to store.
+/// The Content-Type to store: text when the request does not say, or says what every `curl -d` says.
 pub(super) fn content_type(fields: &HeaderMap) -> Result<String, Problem> {
     let mut lines = fields.get_all(header::CONTENT_TYPE).iter();
     let line = lines.next();
