@@ -18,6 +18,7 @@ mod multi;
 mod multipart;
 mod patch;
 mod problem;
+mod reply;
 mod route;
 mod value;
 
@@ -108,6 +109,7 @@ async fn dispatch(
     parts: &Parts,
     body: Body,
 ) -> Result<Response, Problem> {
+    fields::message(parts.version, &parts.headers)?;
     let method = &parts.method;
     match route {
         Route::Value { bucket, key } => {

@@ -38,7 +38,7 @@ pub use connect::Connector;
 pub use error::StoreError;
 pub use listing::{BucketUse, Listing, Page};
 pub use migrate::{MIGRATIONS, Migration, migrate};
-pub use reader::Sizes;
+pub use reader::{INLINE_BYTES, Sizes};
 
 use buckets::BucketBook;
 use lane::Lane;

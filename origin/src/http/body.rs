@@ -16,11 +16,13 @@ use tokio::time::timeout;
 
 use super::App;
 use super::problem::Problem;
+use crate::store::INLINE_BYTES;
 
 /// Bytes per permit: a semaphore counts in 32 bits.
 const UNIT: usize = 1_024;
-/// What a body may hold without asking: most are smaller, and connections are bounded.
-const FREE_BYTES: usize = 64 << 10;
+/// What a body may hold without asking: most are smaller, and connections are bounded. No less
+/// than what comes with a read, which nobody has asked for.
+const FREE_BYTES: usize = INLINE_BYTES;
 /// Step in which a body of unknown length asks for more.
 const GROWTH_BYTES: usize = 1 << 20;
 /// Longest time for a whole body, in pauses.

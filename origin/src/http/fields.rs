@@ -1,16 +1,37 @@
 //! What a request's target and fields say, checked.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 
 use super::problem::Problem;
+use super::reply::TEXT;
 use crate::kv::{BucketName, Expiry, Key, TTL_SECONDS_MAX, decode_name};
 
 /// `Lacquer-TTL`: seconds that the written value is to live.
 const LACQUER_TTL: HeaderName = HeaderName::from_static("lacquer-ttl");
 /// Longest Content-Type and Content-Encoding that is stored.
 const STORED_FIELD_BYTES_MAX: usize = 1_024;
-/// What a value is when the request does not say, or says what every `curl -d` says.
-const TEXT: &str = "text/plain; charset=utf-8";
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
+/// Refuses what hyper lets pass although a cache in front may read it differently: a message to
+/// no host or to two (RFC 9112 §3.2), and a body in a transfer coding that nobody takes off here
+/// (§6.1), which would be stored as it is.
+pub(super) fn message(version: Version, fields: &HeaderMap) -> Result<(), Problem> {
+    let close = |problem: Problem| problem.with(header::CONNECTION, CLOSE);
+    let hosts = fields.get_all(header::HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && version == Version::HTTP_11) {
+        return Err(close(Problem::bad_request("A request names one Host.")));
+    }
+    let mut codings = fields.get_all(header::TRANSFER_ENCODING).iter();
+    let is_chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    let is_plain = codings.next().is_none_or(is_chunked) && codings.next().is_none();
+    if !is_plain {
+        return Err(close(Problem::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "The only transfer coding of a request is chunked.",
+        )));
+    }
+    Ok(())
+}
 
 pub(super) fn bucket(encoded: &str) -> Result<BucketName, Problem> {
     Ok(BucketName::new(decode_name(encoded)?)?)
@@ -36,7 +57,7 @@ pub(super) fn media_type(fields: &HeaderMap) -> Option<String> {
     )
 }
 
-/// The Content-Type to store.
+/// The Content-Type to store: text when the request does not say, or says what every `curl -d` says.
 pub(super) fn content_type(fields: &HeaderMap) -> Result<String, Problem> {
     let mut lines = fields.get_all(header::CONTENT_TYPE).iter();
     let line = lines.next();

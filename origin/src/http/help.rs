@@ -1,21 +1,16 @@
 //! The API on one page.
 
-use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
+
+use super::reply::{TEXT, reply};
 
 const PAGE: &str = include_str!("help.txt");
 
 /// The page, with any status.
 pub(super) fn page(status: StatusCode) -> Response {
-    let mut response = Response::new(Body::from(PAGE));
+    let mut response = reply(TEXT, PAGE);
     *response.status_mut() = status;
-    let fields = response.headers_mut();
-    fields.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
-    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
@@ -12,10 +11,10 @@ use serde_json::json;
 use super::App;
 use super::accept::choose;
 use super::problem::Problem;
+use super::reply::{self, JSON, reply};
 use crate::kv::{BucketName, KEY_CHARS_MAX, encode_segment};
 use crate::store::Page;
 
-const JSON: &str = "application/json";
 const TEXT: &str = "text/plain";
 const NDJSON: &str = "application/x-ndjson";
 
@@ -48,17 +47,13 @@ pub(super) async fn keys(
         NDJSON => lines(listing.keys.iter().map(|key| json!(key).to_string())),
         _ => json!(listing.keys).to_string(),
     };
-    let mut response = Response::new(Body::from(body));
-    let fields = response.headers_mut();
     let content_type = if media_type == TEXT {
-        "text/plain; charset=utf-8"
+        reply::TEXT
     } else {
         media_type
     };
-    if let Ok(value) = HeaderValue::try_from(content_type) {
-        fields.insert(header::CONTENT_TYPE, value);
-    }
-    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let mut response = reply(content_type, body);
+    let fields = response.headers_mut();
     fields.insert(header::VARY, HeaderValue::from_static("Accept"));
     if let (true, Some(last)) = (listing.more, listing.keys.last())
         && let Ok(link) = HeaderValue::try_from(next_link(&bucket, &page, last))
@@ -77,11 +72,7 @@ pub(super) async fn buckets(app: &Arc<App>) -> Result<Response, Problem> {
             |bucket| json!({ "bucket": bucket.bucket, "keys": bucket.keys, "bytes": bucket.bytes }),
         )
         .collect();
-    let mut response = Response::new(Body::from(json!(list).to_string()));
-    let fields = response.headers_mut();
-    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
-    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    Ok(reply(JSON, json!(list).to_string()))
 }
 
 fn lines(keys: impl Iterator<Item = String>) -> String {

@@ -17,6 +17,7 @@ use serde_json::{Map, Value as Json};
 
 use super::body;
 use super::problem::Problem;
+use super::reply::{JSON, TEXT, reply};
 use super::value::purge;
 use super::{App, conditions, fields};
 use crate::kv::{
@@ -27,8 +28,6 @@ use crate::store::StoreError;
 
 /// Most items in one batch.
 const ITEMS_MAX: usize = 10_000;
-/// What the values of a batch are.
-const TEXT: &str = "text/plain; charset=utf-8";
 
 /// A value in a batch: text, or any bytes in base64.
 #[derive(Deserialize, Serialize)]
@@ -111,7 +110,7 @@ pub(super) async fn read(
         }
     }
     let answer = Bytes::from(Json::Object(found).to_string());
-    Ok(json(held.bind(answer)))
+    Ok(reply(JSON, held.bind(answer)))
 }
 
 fn to_json(data: &Bytes) -> Json {
@@ -145,6 +144,7 @@ pub(super) async fn write(
         };
         let value = Value {
             data,
+            // The values of a batch are text, or said to be.
             content_type: TEXT.to_owned(),
             content_encoding: None,
         };
@@ -236,7 +236,7 @@ async fn carry_out(
         Ok(results)
     });
     let results = writing.await.map_err(|_| Problem::internal())??;
-    Ok(json(Bytes::from(Json::Object(results).to_string())))
+    Ok(reply(JSON, Json::Object(results).to_string()))
 }
 
 /// Reads a JSON array; `too_many` answers one with more than [`ITEMS_MAX`] items.
@@ -309,15 +309,4 @@ impl<'de, Item: Deserialize<'de>> Deserialize<'de> for Items<Item> {
 
 fn date(text: Option<&str>) -> Result<Option<Timestamp>, Problem> {
     text.map(conditions::parse_date).transpose()
-}
-
-fn json(text: Bytes) -> Response {
-    let mut response = Response::new(Body::from(text));
-    let fields = response.headers_mut();
-    fields.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
-    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
 }

@@ -47,7 +47,10 @@ pub struct Connector {
 impl Connector {
     /// Reads the data source name. No connection is made.
     pub fn new(settings: &PostgresSettings, timeout: Duration) -> Result<Self, StoreError> {
-        let mut config: Config = settings.dsn.parse().map_err(|_| StoreError::Dsn)?;
+        let mut config: Config = settings
+            .dsn
+            .parse()
+            .map_err(|error| StoreError::dsn(&error))?;
         if config.get_application_name().is_none() {
             config.application_name("lacquer-origin");
         }

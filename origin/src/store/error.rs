@@ -5,12 +5,12 @@ use tokio_postgres::error::{Severity, SqlState};
 /// Errors of the store. Callers choose by variant; the source is for the log alone.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The data source name cannot be read. What the driver says of it quotes it, and it may hold a password.
-    #[error(
-        "the data source name of PostgreSQL is not valid: write postgresql://user:password@host:port/database, \
-         or key=value pairs (it is not shown here, since it may hold a password)"
-    )]
-    Dsn,
+    /// The data source name cannot be used.
+    #[error("the data source name of PostgreSQL is not valid: {reason}")]
+    Dsn {
+        /// What is wrong with it, without a word of it.
+        reason: String,
+    },
     /// A setting that the store cannot work with.
     #[error("{0}")]
     Setting(String),
@@ -56,6 +56,35 @@ pub enum StoreError {
     #[error("postgresql refused a statement")]
     Database(#[source] tokio_postgres::Error),
 }
+
+/// What libpq reads and the driver does not.
+const LIBPQ_OPTIONS: &[&str] = &[
+    "client_encoding",
+    "fallback_application_name",
+    "gssdelegation",
+    "gssencmode",
+    "gsslib",
+    "krbsrvname",
+    "min_protocol_version",
+    "max_protocol_version",
+    "passfile",
+    "replication",
+    "require_auth",
+    "requirepeer",
+    "requiressl",
+    "service",
+    "ssl_max_protocol_version",
+    "ssl_min_protocol_version",
+    "sslcert",
+    "sslcertmode",
+    "sslcompression",
+    "sslcrl",
+    "sslcrldir",
+    "sslkey",
+    "sslpassword",
+    "sslrootcert",
+    "sslsni",
+];
 
 /// What an error of the driver says about the statement it answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +137,26 @@ fn classify(code: &SqlState, severity: Option<Severity>) -> Failure {
 }
 
 impl StoreError {
+    /// For a data source name that cannot be read. The driver quotes what it does not know, and
+    /// that may be a part of the password: only names that libpq has are repeated.
+    pub(super) fn dsn(error: &tokio_postgres::Error) -> Self {
+        let said = std::error::Error::source(error).map(ToString::to_string);
+        let said = said.unwrap_or_default();
+        let reason = if said.starts_with("invalid value for option") {
+            said
+        } else if let Some(option) = said.strip_prefix("unknown option ") {
+            let option = option.trim_matches('`');
+            match LIBPQ_OPTIONS.contains(&option) {
+                true => format!("the option {option} is not supported"),
+                false => "it has an option that nobody knows".to_owned(),
+            }
+        } else {
+            "it is neither an address postgresql://... nor options as in host=... user=..."
+                .to_owned()
+        };
+        Self::Dsn { reason }
+    }
+
     /// For a statement that only reads, or that is known to be rolled back.
     pub(super) fn harmless(error: tokio_postgres::Error) -> Self {
         match failure(&error) {

@@ -21,8 +21,8 @@ use crate::metrics::Metrics;
 
 /// Reads that may wait; beyond that a request is answered 503 at once.
 const WAITING_MAX: usize = 20_000;
-/// A value above this size is not read with others.
-const INLINE_BYTES: i32 = 256 << 10;
+/// A value above this size is not read with others, but apart, when there is room for it.
+pub const INLINE_BYTES: usize = 64 << 10;
 
 type Reply = Result<Option<Entry>, StoreError>;
 
@@ -136,7 +136,7 @@ async fn read_batch(
     // One statement per bucket, sent together: the bucket prunes the partitions.
     let statements = by_bucket.into_iter().map(|(bucket, positions)| async move {
         let keys = positions.iter().map(|&position| &batch[position].key);
-        let rows = read_keys(session, bucket, keys, INLINE_BYTES).await?;
+        let rows = read_keys(session, bucket, keys, INLINE_BYTES as u64).await?;
         Ok((positions, rows))
     });
     let mut entries = Vec::new();
@@ -154,8 +154,9 @@ async fn read_keys<'a>(
     session: &Session,
     bucket: &BucketName,
     keys: impl Iterator<Item = &'a Key>,
-    inline_bytes: i32,
+    inline_bytes: u64,
 ) -> Result<Vec<(usize, Entry)>, tokio_postgres::Error> {
+    let inline_bytes = i32::try_from(inline_bytes).unwrap_or(i32::MAX);
     let (heads, tails): (Vec<&str>, Vec<&str>) = keys.map(Key::split).unzip();
     let rows = session
         .client
@@ -226,8 +227,7 @@ pub(super) async fn read_many(
     keys: &[Key],
     largest: u64,
 ) -> Result<Vec<(usize, Entry)>, StoreError> {
-    let inline_bytes = i32::try_from(largest).unwrap_or(i32::MAX);
-    read_keys(session, bucket, keys.iter(), inline_bytes)
+    read_keys(session, bucket, keys.iter(), largest)
         .await
         .map_err(StoreError::harmless)
 }

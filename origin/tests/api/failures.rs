@@ -155,6 +155,12 @@ async fn without_postgresql_every_answer_is_503_in_time() {
 async fn a_wrong_address_is_seen_at_the_start() {
     for (dsn, expected) in [
         ("nonsense", "data source name"),
+        ("host=h port=x", "invalid value for option `port`"),
+        (
+            "host=h sslrootcert=x",
+            "the option sslrootcert is not supported",
+        ),
+        ("host=h secret=x", "an option that nobody knows"),
         ("host=/nonexistent user=x dbname=y", "cannot connect"),
         ("host=127.0.0.1 port=1 user=x dbname=y", "cannot connect"),
     ] {

@@ -637,3 +637,66 @@ async fn a_connection_that_may_only_read_is_replaced() {
     server.send(match_all()).await.expect(200);
     server.json("PUT", "/multi/b", batch).await.expect(200);
 }
+
+/// What a cache in front might read differently is refused, and nothing behind it is read.
+#[tokio::test]
+async fn messages_that_may_be_read_differently_are_refused() {
+    let (server, _database) = serve().await;
+    let body = "3\r\nabc\r\n0\r\n\r\nGET /status HTTP/1.1\r\nHost: t\r\n\r\n";
+    for (version, fields, status) in [
+        ("1.1", "", 400),
+        ("1.1", "Host: a\r\nHost: b\r\n", 400),
+        ("1.1", "Host: a\r\nHost: a\r\n", 400),
+        (
+            "1.1",
+            "Host: t\r\nContent-Length: 3\r\nContent-Length: 4\r\n",
+            400,
+        ),
+        (
+            "1.1",
+            "Host: t\r\nTransfer-Encoding: gzip, chunked\r\n",
+            501,
+        ),
+        (
+            "1.1",
+            "Host: t\r\nTransfer-Encoding: chunked, chunked\r\n",
+            501,
+        ),
+        (
+            "1.1",
+            "Host: t\r\nTransfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n",
+            501,
+        ),
+        ("1.1", "Host: t\r\nTransfer-Encoding: gzip\r\n", 400),
+        ("1.0", "Transfer-Encoding: chunked\r\n", 400),
+    ] {
+        let message = format!("PUT /kv/b/k HTTP/{version}\r\n{fields}\r\n{body}");
+        let reply = try_send(server.address, message.into_bytes())
+            .await
+            .unwrap();
+        assert_eq!(reply.status, status, "{version} {fields:?}");
+        let text = String::from_utf8_lossy(&reply.body);
+        assert!(!text.contains("HTTP/1.1"), "{fields:?}: {text}");
+        assert_eq!(reply.field("Connection"), Some("close"), "{fields:?}");
+    }
+    server.get("/kv/b/k").await.expect(404);
+    // The coding counts and the connection ends (RFC 9112 §6.3).
+    for fields in [
+        "Host: t\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n",
+        "Host: t\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n",
+    ] {
+        let message = format!("PUT /kv/b/k HTTP/1.1\r\n{fields}\r\n{body}");
+        let reply = try_send(server.address, message.into_bytes())
+            .await
+            .unwrap();
+        assert_eq!((reply.status, reply.body.len()), (200, 0));
+        assert_eq!(server.get("/kv/b/k").await.expect(200).text(), "abc");
+    }
+    for message in [
+        "GET /status HTTP/1.0\r\n\r\n",
+        "PUT /kv/b/k HTTP/1.1\r\nHost:\r\nTransfer-Encoding: Chunked\r\nConnection: close\r\n\r\n0\r\n\r\n",
+    ] {
+        let reply = try_send(server.address, message.as_bytes().to_vec()).await;
+        assert_eq!(reply.map_or(0, |reply| reply.status), 200, "{message}");
+    }
+}

@@ -217,7 +217,9 @@ impl Reply {
         let mut lines = head.split("\r\n");
         let status = lines
             .next()?
-            .strip_prefix("HTTP/1.1 ")?
+            .strip_prefix("HTTP/1.")?
+            .trim_start_matches(['0', '1'])
+            .strip_prefix(' ')?
             .get(..3)?
             .parse()
             .ok()?;

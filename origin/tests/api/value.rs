@@ -1,5 +1,7 @@
 //! GET, HEAD, PUT, POST, DELETE of one value.
 
+use origin::kv::{BucketName, EntryData, Key};
+
 use super::support::{Request, serve, serve_with, try_send};
 
 #[tokio::test]
@@ -236,7 +238,7 @@ async fn the_longest_names_are_told_apart() {
 #[tokio::test]
 async fn parts_of_a_value_are_served() {
     let (server, _database) = serve().await;
-    // Above 256 KiB a value is read apart from others.
+    // Above 64 KiB a value is read apart from others.
     let large: Vec<u8> = (0..600_000_u32).map(|n| (n % 251) as u8).collect();
     server.put("/kv/b/small", "0123456789").await.expect(200);
     server.put("/kv/b/large", large.clone()).await.expect(200);
@@ -409,4 +411,23 @@ async fn a_body_that_does_not_come_is_not_waited_for_long() {
     let stalled = b"PUT /kv/b/k HTTP/1.1\r\nHost: t\r\nContent-Length: 10\r\n\r\nabc".to_vec();
     assert_eq!(try_send(server.address, stalled).await.unwrap().status, 408);
     server.get("/kv/b/k").await.expect(404);
+}
+
+/// Ten thousand clients that take nothing may each hold such a value, so it is small. Larger ones
+/// are only read when there is room for them.
+#[tokio::test]
+async fn a_value_that_is_read_with_others_is_small() {
+    let (server, database) = serve().await;
+    for (bytes, is_here) in [(65_536, true), (65_537, false)] {
+        server.put("/kv/b/k", vec![b'x'; bytes]).await.expect(200);
+        let settings = super::support::settings_for(&database.dsn);
+        let store = origin::store::Store::open(&settings, &Default::default())
+            .await
+            .unwrap();
+        let (bucket, key) = (BucketName::new("b").unwrap(), Key::new("k").unwrap());
+        let entry = store.read(&bucket, &key).await.unwrap().unwrap();
+        assert_eq!(matches!(entry.data, EntryData::Here(_)), is_here, "{bytes}");
+        let read = server.get("/kv/b/k").await.expect(200);
+        assert_eq!(read.body.len(), bytes);
+    }
 }
