@@ -1366,6 +1366,21 @@ fn sequences() -> Vec<Case> {
             ],
         ),
         case(
+            "a batch ends what was read before",
+            [
+                put("/kv/$b/key").body("one").is(200),
+                plain().is(200).says("one").miss(),
+                plain().is(200).says("one").hit(),
+                put("/multi/$b")
+                    .typed(JSON, r#"[{"key":"key","data":"two"}]"#)
+                    .is(200),
+                plain().is(200).says("two").miss(),
+                plain().is(200).says("two").hit(),
+                delete("/multi/$b").typed(JSON, r#"["key"]"#).is(200),
+                plain().is(404).miss(),
+            ],
+        ),
+        case(
             "the same with If-Match",
             [
                 matching("*").is(412).miss(),

@@ -541,6 +541,24 @@ impl FetchTask {
                 _ => Counter::InvalidationsLocation,
             });
             self.front.invalidate_url(&uri.authority, &uri.target);
+            if index == 0 {
+                self.invalidate_groups(head);
+            }
+        }
+    }
+
+    /// RFC 9875 §3: a write may change more than its target, and its answer then names the groups. A group is
+    /// a surrogate key here.
+    fn invalidate_groups(&self, head: &ResponseHead) {
+        let members = head.fields.list("Cache-Group-Invalidation");
+        let quoted = |member: &'_ [u8]| {
+            let text = std::str::from_utf8(member).ok()?;
+            Some(text.strip_prefix('"')?.strip_suffix('"')?.to_owned())
+        };
+        for group in members.filter_map(quoted) {
+            if let Err(refused) = self.front.purge_tag(&group) {
+                tracing::warn!(group, %refused, "cannot invalidate a group");
+            }
         }
     }
 

@@ -22,7 +22,7 @@ use super::value::purge;
 use super::{App, conditions, fields};
 use crate::kv::{
     BucketName, EntryData, Key, Outcome, Timestamp, Timestamps, Value, Write, WriteAction,
-    WriteConditions,
+    WriteConditions, encode_segment,
 };
 use crate::store::StoreError;
 
@@ -202,6 +202,10 @@ async fn carry_out(
     writes: Vec<Write>,
     text: Bytes,
 ) -> Result<Response, Problem> {
+    // Caches have values under addresses of their own; they learn of a batch by the group they share
+    // (RFC 9875 §3), which is the Surrogate-Key of each.
+    let group = HeaderValue::try_from(format!("\"{}\"", encode_segment(bucket.as_str())))
+        .map_err(|_| Problem::internal())?;
     let (app, bucket) = (app.clone(), bucket.clone());
     let writing = tokio::spawn(async move {
         let keys: Vec<Key> = writes.iter().map(|write| write.key.clone()).collect();
@@ -236,7 +240,11 @@ async fn carry_out(
         Ok(results)
     });
     let results = writing.await.map_err(|_| Problem::internal())??;
-    Ok(reply(JSON, Json::Object(results).to_string()))
+    let mut answer = reply(JSON, Json::Object(results).to_string());
+    answer
+        .headers_mut()
+        .insert("cache-group-invalidation", group);
+    Ok(answer)
 }
 
 /// Reads a JSON array; `too_many` answers one with more than [`ITEMS_MAX`] items.

@@ -47,6 +47,30 @@ async fn failed_writes_and_safe_requests_end_nothing() {
 }
 
 #[tokio::test]
+async fn groups_that_a_write_names_end_with_it() {
+    let backend = Backend::start(|seen| match &*seen.method {
+        "GET" => answer(200, &[FRESH, ("Surrogate-Key", &seen.target[1..])], "value"),
+        _ => answer(
+            200,
+            &[("Cache-Group-Invalidation", "\"a\", other, \"b\"")],
+            "done",
+        ),
+    })
+    .await;
+    let door = Door::start(&backend).await;
+    let targets = ["/a", "/b", "/c"];
+    for target in targets {
+        door.get(target).await;
+    }
+    assert_eq!(door.request("PUT", "/batch", &[]).await.status(), 200);
+    let mut caches = Vec::new();
+    for target in targets {
+        caches.push(door.get(target).await.cache());
+    }
+    assert_eq!(caches, ["MISS", "MISS", "HIT"]);
+}
+
+#[tokio::test]
 async fn a_write_whose_answer_is_lost_may_have_been_done() {
     check("PUT", Answer::close(), true).await;
     check(
