@@ -9,11 +9,11 @@ use crate::http::Fields;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheStatus<'a> {
     pub handled: Handled,
-    /// §2.4: the origin's status, where it differs from ours.
+    /// §2.3: the origin's status, where it differs from ours.
     pub forward_status: Option<u16>,
-    /// §2.5: seconds of freshness left, negative when stale.
+    /// §2.4: seconds of freshness left, negative when stale.
     pub ttl_seconds: Option<i64>,
-    /// §2.6: whether the origin's answer is kept.
+    /// §2.5: whether the origin's answer is kept.
     pub stored: Stored,
     /// §2.6: whether the request joined another's fetch.
     pub collapsed: Collapsed,

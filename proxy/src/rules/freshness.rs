@@ -109,7 +109,7 @@ impl StoredTimes {
         self.current_age(now).saturating_sub(self.lifetime.duration)
     }
 
-    /// Seconds of freshness left, negative once stale: RFC 9211 §2.5 `ttl`.
+    /// Seconds of freshness left, negative once stale: RFC 9211 §2.4 `ttl`.
     pub fn ttl_seconds(&self, now: Timestamp) -> i64 {
         let lifetime = i64::try_from(self.lifetime.duration.as_secs()).unwrap_or(i64::MAX);
         let age = i64::try_from(self.current_age(now).as_secs()).unwrap_or(i64::MAX);

@@ -6,7 +6,7 @@ use super::syntax::is_token;
 use crate::http::{Fields, Version};
 
 /// Fields that never go past one hop, listed in Connection or not: RFC 9110 §7.6.1, RFC 9111 §3.1 for
-/// the authentication of proxies, RFC 9113 §3.1; and `Proxy`, a name that gateways turn into a setting.
+/// the authentication of proxies, RFC 7540 §3.2.1; and `Proxy`, a name that gateways turn into a setting.
 /// Proxy-Status is not one of them: it is made to be passed on (RFC 9209).
 const HOP_BY_HOP: [&str; 14] = [
     "connection",

@@ -53,7 +53,8 @@ impl fmt::Debug for PrimaryKey {
     }
 }
 
-/// The key of a request or of an invalidated URI. Allocates only past 91 bytes of authority and target.
+/// The key of a request or of an invalidated URI. Allocates only past 91 bytes of authority and target,
+/// or where the authority is not in its canonical form.
 pub fn primary_key(scheme: Scheme, authority: &str, target: &str) -> PrimaryKey {
     let authority = canonical_authority(scheme, authority);
     let mut key = SmallVec::with_capacity(5 + authority.len() + target.len());

@@ -12,6 +12,10 @@ use super::vary::Vary;
 use crate::http::{Fields, Method, RequestHead, ResponseHead};
 use crate::time::Timestamp;
 
+/// Fields without which what is stored would be misread or given to the wrong request. An answer that
+/// withholds one of them is withheld whole.
+const NEEDED_TO_REUSE: [&str; 2] = ["content-encoding", "vary"];
+
 /// What an operator decides about storing; the rest is the RFC's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreRules {
@@ -63,7 +67,7 @@ pub enum NotStored {
     NoStore,
     /// must-understand with a status that is not understood (RFC 9111 §5.2.2.3).
     NotUnderstood,
-    /// `private` (RFC 9111 §5.2.2.7).
+    /// `private` (RFC 9111 §5.2.2.7), or no-cache, of the answer or of a field that its reuse needs.
     Private,
     /// The request had Authorization, and the response does not permit sharing (RFC 9111 §3.5).
     Authorization,
@@ -141,6 +145,12 @@ pub fn may_store(
         refuse_when(directives.no_store, NotStored::NoStore)?;
     }
     refuse_when(directives.private.is_all(), NotStored::Private)?;
+    refuse_when(
+        NEEDED_TO_REUSE
+            .iter()
+            .any(|name| is_withheld(directives, name)),
+        NotStored::Private,
+    )?;
     let shared = directives.public || directives.s_maxage.is_some();
     refuse_when(
         request.fields.contains("authorization") && !shared && !directives.must_revalidate,
@@ -374,6 +384,12 @@ mod tests {
         refused("max-age=60, private", 200, NotStored::Private);
         refused("s-maxage=60, public, private", 200, NotStored::Private);
         refused("private=\"", 200, NotStored::Private);
+        refused("max-age=60, private=\"x, Vary\"", 200, NotStored::Private);
+        refused(
+            "max-age=60, no-cache=content-encoding",
+            200,
+            NotStored::Private,
+        );
         for value in [
             "max-age=60, no-store, must-understand",
             "max-age=60, private=x",
