@@ -118,20 +118,3 @@ pub async fn serve_http1<H: Handler>(
     };
     http1::serve(stream, input, http1::Preface::Refused, context).await
 }
-
-/// Serves HTTP/2 only.
-pub async fn serve_http2<H: Handler>(
-    stream: Stream,
-    info: ConnectionInfo,
-    settings: Arc<DownstreamSettings>,
-    handler: Arc<H>,
-    shutdown: watch::Receiver<bool>,
-) -> End {
-    let context = Context {
-        info: Arc::new(info),
-        settings,
-        handler,
-        shutdown,
-    };
-    http2::serve(stream, context).await
-}

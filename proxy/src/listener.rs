@@ -286,7 +286,8 @@ async fn secure(tls: Option<Tls>, stream: L4Stream) -> Result<Stream, SessionClo
     }
 }
 
-fn acceptor(
+/// What makes TLS of a listener's streams, with a certificate from `certificates` in each handshake.
+pub(crate) fn acceptor(
     certificates: Arc<CertificateStore>,
     min_version: TlsVersion,
     protocols: Protocols,

@@ -4,8 +4,7 @@
 //! exact name, then those with a wildcard for its last labels, then the first certificate of all. Handshakes read
 //! a table that is never changed, only replaced as a whole; a reload that fails changes nothing.
 //!
-//! The rest of TLS (versions, ALPN, handshakes) is pingora's: [`listener_settings`] is the one place where it
-//! meets this.
+//! The rest of TLS is not here: versions and ALPN are the listener's ([`crate::listener`]), handshakes pingora's.
 
 mod pair;
 mod table;
@@ -20,7 +19,6 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use pingora_core::listeners::tls::TlsSettings;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
@@ -102,15 +100,6 @@ impl fmt::Debug for CertificateStore {
             .field("certificates", &certificates)
             .finish_non_exhaustive()
     }
-}
-
-/// pingora's settings for a TLS listener that offers HTTP/2 and HTTP/1.1 (ALPN) and asks `store` in each handshake.
-pub fn listener_settings(store: Arc<CertificateStore>) -> TlsSettings {
-    let mut settings = TlsSettings::intermediate("", "")
-        .expect("with rustls this reads nothing: the resolver replaces both paths");
-    settings.set_cert_resolver(store);
-    settings.enable_h2();
-    settings
 }
 
 fn read(files: &[CertificateFiles]) -> Result<Table, CertificateErrors> {

@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::*;
+use crate::listener::{Protocols, acceptor};
 use crate::time::Timestamp;
 
 /// A certificate authority of one test, in a folder of its own.
@@ -399,15 +400,15 @@ fn one_file_may_hold_chain_and_key() {
     );
 }
 
-/// The same provider and the same rustls: pingora's own acceptor takes the store, offers HTTP/2, shakes hands.
+/// What a listener runs: the store in its acceptor, HTTP/2 offered, a handshake over a real socket.
 #[tokio::test]
-async fn pingora_shakes_hands_with_the_store() {
+async fn a_listeners_acceptor_shakes_hands_with_the_store() {
     let authority = Authority::new();
     let first = authority.issue("first", ECDSA, &["first.example"]);
     let second = authority.issue("second", RSA, &["second.example"]);
     let files = [first, second.clone()];
     let store = Arc::new(CertificateStore::load(&files).unwrap());
-    let acceptor = listener_settings(store).build();
+    let acceptor = acceptor(store, config::TlsVersion::V1_2, Protocols::Http1AndHttp2);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = tokio::spawn(async move {
