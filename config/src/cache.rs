@@ -21,11 +21,13 @@ settings! {
         /// Memory for a body on its way through that is not stored. Raise it if fast backends wait for slow clients.
         pub transit_bytes: ByteSize = ByteSize::mebibytes(1);
         /// How long past its lifetime an answer may be served while it is fetched anew, when it does not say so itself
-        /// (`stale-while-revalidate`, RFC 5861 §3).
-        pub grace: Duration = Duration::from_secs(10);
-        /// How long past its lifetime an answer may be served while the backend fails, when it does not say so itself
-        /// (`stale-if-error`, RFC 5861 §4). Raise it to stay up while the backend is down.
-        pub stale_if_error: Duration = Duration::ZERO;
+        /// (`stale-while-revalidate`, RFC 5861 §3). RFC 9111 §4.2.4 wants the origin or you to say so, hence none by
+        /// default; a few seconds spare clients the wait.
+        pub grace: Duration = Duration::ZERO;
+        /// How long past its lifetime an answer may be served while the backend cannot be reached or fails with 500, 502,
+        /// 503 or 504, when it does not say so itself (`stale-if-error`, RFC 5861 §4). Answers that have to be
+        /// revalidated (`must-revalidate`, `no-cache`, `s-maxage`) are never served so.
+        pub stale_if_error: Duration = Duration::from_secs(60 * 60);
         /// How long past all that an answer with a validator is kept, so that a 304 can renew it.
         pub keep: Duration = Duration::from_secs(10 * 60);
         /// Lifetime of an answer that gives none, as a part of the time since its Last-Modified (RFC 9111 §4.2.2). 0

@@ -16,17 +16,21 @@ use crate::backend::{
 };
 use crate::bans::HeldMark;
 use crate::front::Front;
-use crate::http::{Method, ResponseHead};
+use crate::http::{Method, RequestHead, ResponseHead};
 use crate::http1::{BadResponse, Malformed};
 use crate::metrics::Counter;
 use crate::object::{
-    Abandoned, Body, BodyReader, BodyWriter, Growth, Kind, Object, Times, surrogate_keys,
+    Abandoned, Body, BodyReader, BodyWriter, Growth, Kind, Object, StoredPart, Times, tags,
 };
 use crate::policy::{Delivery, Fetch, OnError, Purpose, Received, Source, Storage, Synth};
 use crate::rules::cache_control::ResponseDirectives;
+use crate::rules::part::{self, Asked, Missing, Part};
+use crate::rules::revalidation::HeadEffect;
 use crate::rules::storability::NotStored;
 use crate::rules::vary::Vary;
-use crate::rules::{conditional, hop_by_hop, invalidation, key, revalidation, status, storability};
+use crate::rules::{
+    cache_groups, conditional, hop_by_hop, invalidation, key, revalidation, status, storability,
+};
 use crate::store::{Fence, Key, Landing, Lead, Stored};
 use crate::time::Timestamp;
 
@@ -57,12 +61,35 @@ pub enum Sharing {
     Private,
 }
 
+impl Sharing {
+    /// The key under which the answer can be stored.
+    pub fn key(&self) -> Option<&Key> {
+        match self {
+            Sharing::Lead(lead) => Some(lead.key()),
+            Sharing::Beside(key, _) => Some(key),
+            Sharing::Private => None,
+        }
+    }
+}
+
+/// A stored part, and what the fetch asks for to make it the whole.
+#[derive(Debug)]
+pub struct Completes {
+    pub stored: Arc<Object>,
+    pub missing: Missing,
+}
+
 /// One fetch, ready to run.
 #[derive(Debug)]
 pub struct FetchTask {
     pub front: Arc<Front>,
     pub fetch: Fetch,
     pub sharing: Sharing,
+    /// The key of the target and its fence as the fetch began, where the answer to a private fetch may say
+    /// what a GET would get: HEAD (RFC 9111 §4.3.5) and POST (RFC 9110 §9.3.3).
+    pub target: Option<(Key, Fence)>,
+    /// Present where only the rest is asked for.
+    pub completes: Option<Completes>,
     pub body: RequestBody,
     /// Where the request that caused it waits; `None` for a refresh in the background.
     pub asker: Option<oneshot::Sender<Fetched>>,
@@ -108,8 +135,26 @@ impl FetchTask {
             };
             outcome = again;
         }
+        let mut rest = None;
+        if let Some(completes) = self.completes.take()
+            && let Ok(response) = &outcome
+            && matches!(response.head.status, 206 | 416)
+        {
+            if is_the_rest(&completes, &response.head) {
+                rest = Some(completes);
+            } else {
+                // The stored part is of something else by now: ask again for all of it.
+                self.forget(&completes.stored);
+                self.fetch.head.fields.remove("range");
+                conditional::remove_conditions(&mut self.fetch.head.fields);
+                let Some(again) = self.send().await else {
+                    return;
+                };
+                outcome = again;
+            }
+        }
         match outcome {
-            Ok(response) => self.receive(response).await,
+            Ok(response) => self.receive(response, rest).await,
             Err(error) => self.fail(&error),
         }
     }
@@ -172,19 +217,33 @@ impl FetchTask {
 
     /// A `304` for the stored answer: a new head on the same body (RFC 9111 §4.3.4).
     fn confirm(self, stale: &Arc<Object>, not_modified: &BackendResponse) {
+        let (object, stored, own_head) = self.renew(stale, &not_modified.head, &self.fetch);
+        let mut delivery = Delivery::new(Source::Revalidated);
+        delivery.stored = Some(stored);
+        delivery.fetch_status = Some(304);
+        delivery.backend = Some(not_modified.server().into());
+        self.land_as(object, delivery, own_head);
+    }
+
+    /// Makes the stored answer as new as a head of the same representation says (RFC 9111 §3.2), and stores it if it
+    /// still may be. `asked` is what the head is the answer to.
+    fn renew(
+        &self,
+        stale: &Arc<Object>,
+        newer: &ResponseHead,
+        asked: &Fetch,
+    ) -> (Arc<Object>, bool, Option<Box<ResponseHead>>) {
         let now = Timestamp::now();
-        let mut head = revalidation::freshen(&stale.head, &not_modified.head);
+        let mut head = revalidation::freshen(&stale.head, newer);
         let policy = self.front.policy();
         let directives = policy.directives(&head);
         let own_head = keep_storable(&mut head, &directives, now);
-        let storage = policy.backend_response(
-            &self.fetch,
-            &Received {
-                head: &head,
-                directives: &directives,
-                at: now,
-            },
-        );
+        let received = Received {
+            head: &head,
+            directives: &directives,
+            at: now,
+        };
+        let storage = policy.backend_response(asked, &received);
         let times = match &storage {
             Storage::Store(times) => *times,
             _ => Times::unusable(now),
@@ -198,6 +257,7 @@ impl FetchTask {
             self.fetch.xid,
         );
         self.describe(&mut object);
+        object.part.clone_from(&stale.part);
         object.set_ban_mark(self.ban_mark.mark());
         let object = Arc::new(object);
         let stored = match storage {
@@ -217,15 +277,36 @@ impl FetchTask {
             }
             Storage::Stale => false,
         };
-        let mut delivery = Delivery::new(Source::Revalidated);
-        delivery.stored = Some(stored);
-        delivery.fetch_status = Some(304);
-        delivery.backend = Some(not_modified.server().into());
-        self.land_as(object, delivery, own_head);
+        (object, stored, own_head)
     }
 
-    /// An answer with a body of its own.
-    async fn receive(mut self, response: BackendResponse) {
+    /// RFC 9111 §4.3.5: what an answer to HEAD says of the stored answer to GET.
+    fn apply_head(&mut self, answer: &ResponseHead) {
+        let Some(stored) = self.fetch.stale.take() else {
+            return;
+        };
+        match revalidation::head_effect(&stored.head, answer) {
+            HeadEffect::Freshen => {
+                let as_get = Fetch {
+                    head: self.fetch.head.clone(),
+                    request: Arc::new(RequestHead {
+                        method: Method::Get,
+                        ..(*self.fetch.request).clone()
+                    }),
+                    purpose: Purpose::Fill,
+                    xid: self.fetch.xid,
+                    stale: None,
+                    sent: self.fetch.sent,
+                };
+                self.renew(&stored, answer, &as_get);
+            }
+            HeadEffect::Invalidate => stored.expire(Timestamp::now()),
+            HeadEffect::None => {}
+        }
+    }
+
+    /// An answer with a body of its own, or the rest of one.
+    async fn receive(mut self, response: BackendResponse, rest: Option<Completes>) {
         let now = Timestamp::now();
         if response.is_repeated() && !status::is_non_error(response.head.status) {
             // The second attempt may have failed because of the first: a 404 to what was deleted by then.
@@ -246,6 +327,14 @@ impl FetchTask {
         let policy = self.front.policy();
         let directives = policy.directives(&head);
         hop_by_hop::strip(&mut head.fields);
+        let mut length = body.length();
+        if let Some(Completes { stored, .. }) = &rest
+            && let Some(part) = &stored.part
+        {
+            let whole = part.part.complete_len;
+            head = part::combined_head(&head, &(0..whole), whole);
+            length = BodyLength::Known(whole);
+        }
         let received = Received {
             head: &head,
             directives: &directives,
@@ -253,7 +342,6 @@ impl FetchTask {
         };
         let mut storage = policy.backend_response(&self.fetch, &received);
         let settings = self.front.settings();
-        let length = body.length();
         if let Storage::Store(_) = storage
             && matches!(length, BodyLength::Known(bytes) if bytes > settings.object_bytes_max)
         {
@@ -307,7 +395,17 @@ impl FetchTask {
             self.fetch.xid,
         );
         self.describe(&mut object);
-        object.set_ban_mark(self.ban_mark.mark());
+        if kind == Kind::Response {
+            object.part = Part::of(&object.head).map(|part| {
+                let asked = Asked::by(&self.fetch.head.fields);
+                Box::new(StoredPart { part, asked })
+            });
+        }
+        object.set_ban_mark(match &rest {
+            // Bans that the stored part has not been tested against are to be tested still.
+            Some(rest) => rest.stored.ban_mark().min(self.ban_mark.mark()),
+            None => self.ban_mark.mark(),
+        });
         let object = Arc::new(object);
 
         let mut delivery = Delivery::new(match (self.fetch.purpose, &self.fetch.stale) {
@@ -332,14 +430,20 @@ impl FetchTask {
             }
             Storage::Stale => {}
         }
+        if self.fetch.request.method == Method::Head {
+            self.apply_head(&object.head);
+        }
         let key = self.key();
         let stored = delivery.stored == Some(true);
         let (front, fence) = (Arc::clone(&self.front), self.fence());
         self.land_with(Arc::clone(&object), reader, delivery, own_head);
 
-        let filled = fill(&mut body, &mut writer).await;
+        let filled = match &rest {
+            None => fill(&mut body, &mut writer).await,
+            Some(rest) => fill_around(rest, &mut body, &mut writer).await,
+        };
         let overflowed = kind == Kind::Response && writer.in_transit();
-        if let Err(FillEnded::Backend(_)) = &filled {
+        if let Err(FillEnded::Backend(_) | FillEnded::Length) = &filled {
             front.metrics.count(Counter::FetchesFailed);
         }
         let key = key.filter(|_| stored);
@@ -366,7 +470,14 @@ impl FetchTask {
         }
         writer.finish(trailers);
         if let Some(key) = key.filter(|_| !overflowed) {
-            front.store.reweigh(&key, &object);
+            match object.part {
+                None => front.store.reweigh(&key, &object),
+                Some(_) => {
+                    let bytes_max = settings.object_bytes_max;
+                    let now = Timestamp::now();
+                    front.store.combine(&key, &object, bytes_max, now);
+                }
+            }
         }
     }
 
@@ -448,22 +559,19 @@ impl FetchTask {
             let key = spec.key_of(&self.fetch.request.fields);
             object.variant = Some((spec, key));
         }
-        object.tags = surrogate_keys(&object.head.fields).into();
+        object.tags = tags(&object.head.fields).into();
     }
 
     fn key(&self) -> Option<Key> {
-        match &self.sharing {
-            Sharing::Lead(lead) => Some(Arc::clone(lead.key())),
-            Sharing::Beside(key, _) => Some(Arc::clone(key)),
-            Sharing::Private => None,
-        }
+        let target = self.target.as_ref().map(|(key, _)| key);
+        self.sharing.key().or(target).map(Arc::clone)
     }
 
     fn fence(&self) -> Option<Fence> {
         match &self.sharing {
             Sharing::Lead(lead) => Some(lead.fence()),
             Sharing::Beside(_, fence) => Some(*fence),
-            Sharing::Private => None,
+            Sharing::Private => self.target.as_ref().map(|(_, fence)| *fence),
         }
     }
 
@@ -531,31 +639,28 @@ impl FetchTask {
 
     /// RFC 9111 §4.4, before anybody sees the answer: a write that succeeded ends what is stored for its
     /// target, and for Location and Content-Location of the same origin.
-    fn invalidate(&self, head: &ResponseHead) {
-        for (index, uri) in invalidation::invalidated(&self.fetch.request, head)
-            .iter()
-            .enumerate()
-        {
+    fn invalidate(&mut self, head: &ResponseHead) {
+        let uris = invalidation::invalidated(&self.fetch.request, head);
+        for (index, uri) in uris.iter().enumerate() {
             self.front.metrics.count(match index {
                 0 => Counter::InvalidationsUnsafeMethod,
                 _ => Counter::InvalidationsLocation,
             });
-            self.front.invalidate_url(&uri.authority, &uri.target);
-            if index == 0 {
-                self.invalidate_groups(head);
+            let keys = self.front.invalidate_url(&uri.authority, &uri.target);
+            if let Some((key, fence)) = &mut self.target {
+                // What this answer itself ends must not keep it from being stored; all else must.
+                *fence = self.front.store.fence_after(*fence, key, &keys);
             }
+        }
+        if !uris.is_empty() {
+            self.invalidate_groups(head);
         }
     }
 
     /// RFC 9875 §3: a write may change more than its target, and its answer then names the groups. A group is
     /// a surrogate key here.
     fn invalidate_groups(&self, head: &ResponseHead) {
-        let members = head.fields.list("Cache-Group-Invalidation");
-        let quoted = |member: &'_ [u8]| {
-            let text = std::str::from_utf8(member).ok()?;
-            Some(text.strip_prefix('"')?.strip_suffix('"')?.to_owned())
-        };
-        for group in members.filter_map(quoted) {
+        for group in cache_groups::groups(&head.fields, "Cache-Group-Invalidation") {
             if let Err(refused) = self.front.purge_tag(&group) {
                 tracing::warn!(group, %refused, "cannot invalidate a group");
             }
@@ -602,6 +707,53 @@ async fn fill(body: &mut ResponseBody, writer: &mut BodyWriter) -> Result<(), Fi
     }
 }
 
+/// The same for the rest of a body of which a part is stored.
+async fn fill_around(
+    rest: &Completes,
+    body: &mut ResponseBody,
+    writer: &mut BodyWriter,
+) -> Result<(), FillEnded> {
+    let missing = &rest.missing.range;
+    let stored = rest.stored.body.pieces().unwrap_or_default();
+    if missing.start > 0 {
+        for piece in stored {
+            writer.push(piece.clone()).await?;
+        }
+    }
+    let mut awaited = missing.end - missing.start;
+    loop {
+        let piece = tokio::select! {
+            piece = body.next() => piece?,
+            () = writer.abandoned() => return Err(FillEnded::Abandoned(Abandoned)),
+        };
+        let Some(piece) = piece else { break };
+        awaited = awaited
+            .checked_sub(piece.len() as u64)
+            .ok_or(FillEnded::Length)?;
+        writer.push(piece).await?;
+    }
+    if awaited > 0 {
+        return Err(FillEnded::Length);
+    }
+    if missing.start == 0 {
+        for piece in stored {
+            writer.push(piece.clone()).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether an answer is what a stored part lacks.
+fn is_the_rest(completes: &Completes, head: &ResponseHead) -> bool {
+    let Completes { stored, missing } = completes;
+    let complete_len = stored.part.as_ref().map(|part| part.part.complete_len);
+    Part::of(head).is_some_and(|part| {
+        part.range == missing.range
+            && Some(part.complete_len) == complete_len
+            && part::may_combine(&stored.head, head)
+    })
+}
+
 /// Whether a backend may have seen, and done, what a failed request asked for.
 fn may_have_arrived(error: &BackendError) -> bool {
     !matches!(
@@ -617,6 +769,9 @@ enum FillEnded {
     Abandoned(#[from] Abandoned),
     #[error(transparent)]
     Backend(#[from] BackendError),
+    /// More or less came than the part that was asked for.
+    #[error("the part that came is not as long as its Content-Range says")]
+    Length,
 }
 
 /// Whether those who waited may have what came. What may not be reused without asking the backend again,

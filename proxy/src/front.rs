@@ -16,13 +16,13 @@ use crate::backend::{BackendPool, ServerStatus};
 use crate::bans::{Ban, BanList, BanSubject, BanSyntaxError, InvalidTag, RequestSubject, Verdict};
 use crate::downstream::Traffic;
 use crate::fetch::FetchTask;
-use crate::http::{Fields, RequestHead, ResponseHead, Scheme};
+use crate::http::{Fields, Method, RequestHead, ResponseHead, Scheme};
 use crate::metrics::{
     BackendSample, BackendStats, BackendTotals, Counter, GaugeReadings, Gauges, Health, Metrics,
 };
 use crate::object::{Object, Transit};
 use crate::policy::{Policy, Synth};
-use crate::rules::key::primary_key;
+use crate::rules::key::{PrimaryKey, primary_key};
 use crate::rules::storability::NotStored;
 use crate::store::{ENTRY_OVERHEAD, Removal, Store};
 use crate::time::Timestamp;
@@ -127,6 +127,10 @@ impl Front {
         now: Timestamp,
     ) -> Option<Arc<Object>> {
         let object = self.find(key, &request.fields)?;
+        // RFC 9110 §14.2: Range is for GET alone.
+        if object.part.is_some() && request.method != Method::Get {
+            return None;
+        }
         if self.passes_bans(&object, request, now) {
             return Some(object);
         }
@@ -167,12 +171,13 @@ impl Front {
     }
 
     /// Ends what is stored for a URL after a write. The same path is served over http and https from one
-    /// backend, so both keys go.
-    pub fn invalidate_url(&self, authority: &str, target: &str) {
-        for scheme in [Scheme::Http, Scheme::Https] {
+    /// backend, so both keys go; they are given back.
+    pub fn invalidate_url(&self, authority: &str, target: &str) -> [PrimaryKey; 2] {
+        [Scheme::Http, Scheme::Https].map(|scheme| {
             let key = primary_key(scheme, authority, target);
             self.store.invalidate(key.as_bytes(), Removal::Hard);
-        }
+            key
+        })
     }
 
     /// An answer of our own, made by the policy.

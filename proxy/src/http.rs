@@ -6,5 +6,6 @@
 mod fields;
 mod head;
 
+pub(crate) use fields::is_token;
 pub use fields::{Field, Fields, InvalidField};
 pub use head::{Method, RequestHead, ResponseHead, Scheme, Version, reason_phrase};

@@ -6,6 +6,7 @@
 //! [`crate::store`].
 
 mod body;
+mod part;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,11 +15,14 @@ use std::time::Duration;
 use crate::bans::Mark;
 use crate::http::{Fields, ResponseHead};
 use crate::rules::cache_control::ResponseDirectives;
+use crate::rules::cache_groups::groups;
 use crate::rules::freshness::{Lifetime, LifetimeKind, StoredTimes};
+use crate::rules::part::Asked;
 use crate::rules::vary::{VaryKey, VarySpec};
 use crate::time::Timestamp;
 
 pub use body::{Abandoned, Body, BodyFailed, BodyReader, BodyWriter, Growth, Transit};
+pub use part::{StoredPart, Wanted};
 
 /// When an answer was made and how long it serves. VCL: `obj.age`, `obj.ttl`, `obj.grace`, `obj.keep`.
 ///
@@ -69,7 +73,9 @@ pub struct Object {
     pub directives: ResponseDirectives,
     /// The varying fields and the values they had in the request that caused this answer.
     pub variant: Option<(VarySpec, VaryKey)>,
-    /// Surrogate keys.
+    /// Which part of the content this is; `None`: all of it.
+    pub part: Option<Box<StoredPart>>,
+    /// Surrogate keys, and the groups of Cache-Groups (RFC 9875).
     pub tags: Box<[Box<str>]>,
     /// Number of the transaction that fetched it, for X-Varnish and logs.
     pub xid: u64,
@@ -99,6 +105,7 @@ impl Object {
             kind,
             directives,
             variant: None,
+            part: None,
             tags: Box::default(),
             xid,
             born: times.born,
@@ -215,13 +222,26 @@ impl Object {
             .variant
             .as_ref()
             .map_or(0, |(spec, key)| spec.heap_bytes() + key.heap_bytes());
+        let part = self.part.as_ref().map_or(0, |part| {
+            size_of::<StoredPart>() + part.asked.as_ref().map_or(0, Asked::heap_bytes)
+        });
         let fixed = size_of::<Object>()
             + 2 * size_of::<usize>()
             + self.head.fields.heap_bytes()
             + tags
+            + part
             + variant;
         fixed as u64 + self.body.weight()
     }
+}
+
+/// What an answer can be invalidated by beside its URL: its surrogate keys and its groups (RFC 9875). All hosts are
+/// one backend's, so both are one set of names, whatever host they came from: more may be ended by that than
+/// RFC 9875 asks, never less.
+pub fn tags(fields: &Fields) -> Vec<Box<str>> {
+    let mut tags = surrogate_keys(fields);
+    tags.extend(groups(fields, "Cache-Groups").into_iter().map(Box::from));
+    tags
 }
 
 /// The members of Surrogate-Key, in requests and answers alike: divided by white space, over all lines.

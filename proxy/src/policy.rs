@@ -85,6 +85,8 @@ pub enum Hit {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Miss {
     Fetch,
+    /// Fetch no more than the range that the request asks for.
+    FetchPart,
     Pass,
     Synth(Synth),
     Restart,

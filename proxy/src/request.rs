@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::backend::{BackendResponse, RequestBody};
 use crate::bans::HeldMark;
 use crate::downstream::{BodyLength, ClientError, Exchange, Served};
-use crate::fetch::{FetchTask, Fetched, Sharing};
+use crate::fetch::{Completes, FetchTask, Fetched, Sharing};
 use crate::front::Front;
 use crate::http::{Method, RequestHead, ResponseHead, Scheme};
 use crate::metrics::{Counter, Outcome};
@@ -29,7 +29,8 @@ use crate::rules::cache_control::RequestDirectives;
 use crate::rules::conditional::{Precondition, evaluate};
 use crate::rules::hop_by_hop;
 use crate::rules::key::PrimaryKey;
-use crate::store::{Boarding, Key, Landing, Removal, Seat};
+use crate::rules::part::{self, Asked};
+use crate::store::{Boarding, Fence, Key, Landing, Removal, Seat};
 use crate::time::Timestamp;
 
 use record::Record;
@@ -264,15 +265,17 @@ impl Machine<'_> {
         if let Boarding::Lead(lead, _) =
             self.front
                 .store
-                .board(key.as_bytes(), &self.request.head.fields, Some(stale))
+                .board(key.as_bytes(), &self.request.head.fields, Some(stale), None)
         {
             self.front.metrics.count(Counter::Fetches);
             self.front.metrics.count(Counter::BackgroundFetches);
-            let fetch = self.shared_fetch(Purpose::Refresh, Some(Arc::clone(stale)));
+            let fetch = self.shared_fetch(Purpose::Refresh, Some(Arc::clone(stale)), None);
             self.front.spawn(FetchTask {
                 front: Arc::clone(self.front),
                 fetch,
                 sharing: Sharing::Lead(lead),
+                target: None,
+                completes: None,
                 body: RequestBody::Empty,
                 asker: None,
                 informational: None,
@@ -282,21 +285,23 @@ impl Machine<'_> {
         }
     }
 
-    /// Where the policy wants to go instead of fetching.
-    fn ask_miss(&mut self, stale: Option<&Object>) -> Option<State> {
+    /// What the policy wants to fetch: all, or a part. The error is where it wants to go instead.
+    fn ask_miss(&mut self, stale: Option<&Object>) -> Result<Option<Asked>, State> {
         let stale = stale.filter(|object| object.kind == Kind::Response);
         match self.policy.miss(&mut self.request, stale) {
-            Miss::Fetch => None,
-            Miss::Pass => Some(State::Pass),
-            Miss::Synth(synth) => Some(State::Synth(synth)),
-            Miss::Restart => Some(State::Restart),
+            Miss::Fetch => Ok(None),
+            Miss::FetchPart if self.front.settings().ranges_max == 0 => Ok(None),
+            Miss::FetchPart => Ok(Asked::by(&self.request.head.fields)),
+            Miss::Pass => Err(State::Pass),
+            Miss::Synth(synth) => Err(State::Synth(synth)),
+            Miss::Restart => Err(State::Restart),
         }
     }
 
     async fn hit_for_miss(&mut self, key: PrimaryKey) -> Result<State, ClientError> {
         match self.ask_miss(None) {
-            Some(instead) => Ok(instead),
-            None => self.fetch_beside(key, None).await,
+            Err(instead) => Ok(instead),
+            Ok(asked) => self.fetch_beside(key, None, asked).await,
         }
     }
 
@@ -305,25 +310,27 @@ impl Machine<'_> {
         key: PrimaryKey,
         stale: Option<Arc<Object>>,
     ) -> Result<State, ClientError> {
-        if let Some(instead) = self.ask_miss(stale.as_deref()) {
-            return Ok(instead);
-        }
+        let asked = match self.ask_miss(stale.as_deref()) {
+            Err(instead) => return Ok(instead),
+            Ok(asked) => asked,
+        };
         self.record.flights += 1;
         if self.record.flights > FLIGHTS_MAX {
-            return self.fetch_beside(key, stale).await;
+            return self.fetch_beside(key, stale, asked).await;
         }
         let ban_mark = self.front.bans.hold();
-        match self
-            .front
-            .store
-            .board(key.as_bytes(), &self.request.head.fields, stale.as_ref())
-        {
+        let boarding = self.front.store.board(
+            key.as_bytes(),
+            &self.request.head.fields,
+            stale.as_ref(),
+            asked.clone(),
+        );
+        match boarding {
             Boarding::Changed => Ok(State::Hash),
-            Boarding::Follow(seat) => self.follow(key, stale, seat).await,
+            Boarding::Follow(seat) => self.follow(key, stale, asked, seat).await,
             Boarding::Lead(lead, _) => {
-                let stale = stale.filter(|object| object.kind == Kind::Response);
-                let fetch = self.shared_fetch(Purpose::Fill, stale);
-                self.fetch(fetch, Sharing::Lead(lead), ban_mark, None).await
+                self.fetch_shared(Sharing::Lead(lead), ban_mark, stale, asked)
+                    .await
             }
         }
     }
@@ -333,6 +340,7 @@ impl Machine<'_> {
         &mut self,
         key: PrimaryKey,
         stale: Option<Arc<Object>>,
+        asked: Option<Asked>,
         mut seat: Seat,
     ) -> Result<State, ClientError> {
         self.front.metrics.count(Counter::BusySleeps);
@@ -343,7 +351,7 @@ impl Machine<'_> {
         self.front.metrics.count(Counter::BusyWakeups);
         let Landing::Shared(object, source) = landing else {
             // What came is not for sharing; waiting in line for more of it would serve one at a time.
-            return self.fetch_beside(key, stale).await;
+            return self.fetch_beside(key, stale, asked).await;
         };
         let now = Timestamp::now();
         let fields = &self.request.head.fields;
@@ -352,21 +360,23 @@ impl Machine<'_> {
             .as_ref()
             .is_none_or(|(spec, key)| spec.key_of(fields) == *key);
         let matches = evaluate(&self.request.head, &object.head) != Precondition::Undecided;
-        if !mine || !matches || !self.front.passes_bans(&object, &self.request.head, now) {
+        let has_it = object.part.is_none() || object.wanted_of_part(fields).is_some();
+        if !mine || !has_it || !matches || !self.front.passes_bans(&object, &self.request.head, now)
+        {
             return Ok(State::Hash);
         }
         // It is a stored answer like any other by now: whether it may be reused for this request is judged as there.
         if object.kind == Kind::Response && source != Source::StaleOnError {
             match self.policy.hit(&mut self.request, &object, now) {
                 Hit::Deliver | Hit::DeliverAndRefresh => {}
-                Hit::Miss => return self.fetch_beside(key, Some(object)).await,
+                Hit::Miss => return self.fetch_beside(key, Some(object), None).await,
                 Hit::Pass => return Ok(State::Pass),
                 Hit::Synth(synth) => return Ok(State::Synth(synth)),
                 Hit::Restart => return Ok(State::Restart),
             }
         }
         let Some(reader) = object.body.reader() else {
-            return self.fetch_beside(key, stale).await;
+            return self.fetch_beside(key, stale, asked).await;
         };
         self.front.metrics.count(Counter::Coalesced);
         let delivery = Delivery {
@@ -386,33 +396,81 @@ impl Machine<'_> {
         &mut self,
         key: PrimaryKey,
         stale: Option<Arc<Object>>,
+        asked: Option<Asked>,
     ) -> Result<State, ClientError> {
         let (ban_mark, fence) = (
             self.front.bans.hold(),
             self.front.store.fence(key.as_bytes()),
         );
+        let sharing = Sharing::Beside(Key::from(key.as_bytes()), fence);
+        self.fetch_shared(sharing, ban_mark, stale, asked).await
+    }
+
+    /// Fetches what others may get as well: all of it, the part asked for, or what a stored part lacks.
+    async fn fetch_shared(
+        &mut self,
+        sharing: Sharing,
+        ban_mark: HeldMark,
+        stale: Option<Arc<Object>>,
+        asked: Option<Asked>,
+    ) -> Result<State, ClientError> {
         let stale = stale.filter(|object| object.kind == Kind::Response);
-        let fetch = self.shared_fetch(Purpose::Fill, stale);
-        self.fetch(
-            fetch,
-            Sharing::Beside(Key::from(key.as_bytes()), fence),
-            ban_mark,
-            None,
-        )
-        .await
+        let completes = match (&stale, &asked, sharing.key()) {
+            (None, None, Some(key)) => self.part_to_complete(key),
+            _ => None,
+        };
+        let mut fetch = self.shared_fetch(Purpose::Fill, stale, asked);
+        if let Some(part) = &completes {
+            part::ask_for(&mut fetch.head.fields, &part.missing);
+        }
+        self.fetch(fetch, sharing, ban_mark, None, completes).await
+    }
+
+    /// The stored part that a request for the whole may be answered with, once the rest is here.
+    fn part_to_complete(&self, key: &Key) -> Option<Completes> {
+        let request = &self.request.head;
+        let stored = self.front.store.part(key, &request.fields)?;
+        let whole = stored.part.as_ref()?.part.complete_len;
+        if whole > self.front.settings().object_bytes_max
+            || !self.front.passes_bans(&stored, request, Timestamp::now())
+        {
+            return None;
+        }
+        let received = stored.received_part()?;
+        let missing = part::missing(&stored.head, &stored.part.as_ref()?.part, &received)?;
+        Some(Completes { stored, missing })
     }
 
     async fn pass(&mut self) -> Result<State, ClientError> {
-        let fetch = self.private_fetch();
-        self.fetch(fetch, Sharing::Private, self.front.bans.hold(), None)
+        let mut fetch = self.private_fetch();
+        // Its answer says what a GET would get (RFC 9111 §4.3.5).
+        if self.request.head.method == Method::Head && !self.request.directives.no_store {
+            let key = self.policy.hash(&self.request);
+            let as_get = RequestHead {
+                method: Method::Get,
+                ..self.request.head.clone()
+            };
+            let stored = self
+                .front
+                .look_up(key.as_bytes(), &as_get, Timestamp::now());
+            fetch.stale =
+                stored.filter(|stored| stored.kind == Kind::Response && stored.part.is_none());
+        }
+        self.fetch(fetch, Sharing::Private, self.front.bans.hold(), None, None)
             .await
     }
 
     async fn pipe(&mut self) -> Result<State, ClientError> {
         let upgrade = self.request.upgrade.clone();
         let fetch = self.private_fetch();
-        self.fetch(fetch, Sharing::Private, self.front.bans.hold(), upgrade)
-            .await
+        self.fetch(
+            fetch,
+            Sharing::Private,
+            self.front.bans.hold(),
+            upgrade,
+            None,
+        )
+        .await
     }
 
     fn count_pass(&self) {
@@ -427,7 +485,9 @@ impl Machine<'_> {
         sharing: Sharing,
         ban_mark: HeldMark,
         upgrade: Option<Box<str>>,
+        completes: Option<Completes>,
     ) -> Result<State, ClientError> {
+        let target = self.target(&fetch);
         let (asker, mut fetched) = oneshot::channel();
         let (informational, mut relayed) = mpsc::channel(INFORMATIONAL_QUEUE);
         self.record.purpose = Some(fetch.purpose);
@@ -457,6 +517,8 @@ impl Machine<'_> {
             front: Arc::clone(self.front),
             fetch,
             sharing,
+            target,
+            completes,
             body,
             asker: Some(asker),
             informational: Some(informational),
@@ -497,6 +559,18 @@ impl Machine<'_> {
                 Ok(State::Synth(Synth::new(500)))
             }
         }
+    }
+
+    /// Where the answer to a private fetch may change what is stored, and how the fence stands there.
+    fn target(&self, fetch: &Fetch) -> Option<(Key, Fence)> {
+        if fetch.purpose != Purpose::Pass
+            || !matches!(fetch.head.method, Method::Head | Method::Post)
+        {
+            return None;
+        }
+        let key = Key::from(self.policy.hash(&self.request).as_bytes());
+        let fence = self.front.store.fence(&key);
+        Some((key, fence))
     }
 
     fn purge(&mut self, invalidation: &Invalidation) -> State {
@@ -569,7 +643,12 @@ impl Machine<'_> {
 
     /// The head a shared fetch sends: without what belongs to this client alone. It is a GET also where a HEAD
     /// causes it, and has to be judged as one.
-    fn shared_fetch(&self, purpose: Purpose, stale: Option<Arc<Object>>) -> Fetch {
+    fn shared_fetch(
+        &self,
+        purpose: Purpose,
+        stale: Option<Arc<Object>>,
+        asked: Option<Asked>,
+    ) -> Fetch {
         let mut fetch = self.private_fetch();
         fetch.purpose = purpose;
         // A confirmation takes the place of the client's conditions, and only the origin can judge these two.
@@ -585,6 +664,9 @@ impl Machine<'_> {
             });
         }
         forward::make_shareable(&mut fetch.head.fields);
+        if let Some(asked) = asked {
+            asked.add_to(&mut fetch.head.fields);
+        }
         fetch
     }
 

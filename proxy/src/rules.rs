@@ -10,6 +10,7 @@
 //! ([`invalidation`]), and what is said about all that on the way out ([`hop_by_hop`], [`cache_status`]).
 
 pub mod cache_control;
+pub mod cache_groups;
 pub mod cache_status;
 pub mod conditional;
 pub mod date;
@@ -18,6 +19,7 @@ pub mod freshness;
 pub mod hop_by_hop;
 pub mod invalidation;
 pub mod key;
+pub mod part;
 pub mod range;
 pub mod revalidation;
 pub mod status;

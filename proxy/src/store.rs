@@ -14,6 +14,7 @@ mod flight;
 mod variants;
 
 use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -22,6 +23,9 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::http::Fields;
 use crate::metrics::{Counter, Metrics};
 use crate::object::{Kind, Object};
+use crate::rules::key::PrimaryKey;
+use crate::rules::part::Asked;
+use crate::rules::vary::VaryKey;
 use crate::time::Timestamp;
 
 pub use flight::{Boarding, Landing, Lead, Seat};
@@ -39,6 +43,9 @@ const WEIGHT_UNIT: u64 = 16;
 pub(crate) const ENTRY_OVERHEAD: u64 = 290;
 
 const SHARDS: usize = 256;
+
+/// Fences of a shard.
+const FENCES: usize = 256;
 
 #[derive(Clone, Copy, Debug)]
 pub struct StoreSettings {
@@ -62,16 +69,39 @@ pub struct Store {
     objects: Arc<AtomicU64>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shard {
-    /// Raised by each invalidation of a key in this shard. A neighbour's invalidation costs a fill that
-    /// could have been stored, never the reverse.
-    fence: u64,
+    /// Raised by each invalidation of a key that has its place here. A neighbour's invalidation costs a fill that
+    /// could have been stored, never the reverse; so there are many places.
+    fences: [u64; FENCES],
     flights: HashMap<FlightKey, flight::Flight>,
 }
 
-/// What coalesces: the URL, and the values of the varying fields as far as earlier answers named them.
-type FlightKey = (Key, Option<crate::rules::vary::VaryKey>);
+/// Where a key's fence and flights are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    shard: usize,
+    fence: usize,
+}
+
+impl Shard {
+    fn new() -> Shard {
+        Shard {
+            fences: [0; FENCES],
+            flights: HashMap::new(),
+        }
+    }
+}
+
+/// What coalesces.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct FlightKey {
+    url: Key,
+    /// The values of the varying fields, as far as earlier answers named them.
+    variant: Option<VaryKey>,
+    /// The part that is fetched; `None`: all of it.
+    asked: Option<Asked>,
+}
 
 /// One URL's objects. A change makes a new entry, so that what moka weighs, replaces and evicts is always what
 /// it was given.
@@ -122,7 +152,7 @@ impl Store {
                 }
             })
             .build_with_hasher(hasher.clone());
-        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        let shards = (0..SHARDS).map(|_| Mutex::new(Shard::new())).collect();
         Store {
             index,
             shards,
@@ -140,23 +170,25 @@ impl Store {
     }
 
     /// The values of the fields that stored answers vary on, for coalescing what will be the same object.
-    fn expected_variant(
-        &self,
-        key: &[u8],
-        request: &Fields,
-    ) -> Option<crate::rules::vary::VaryKey> {
+    fn expected_variant(&self, key: &[u8], request: &Fields) -> Option<VaryKey> {
         self.index.get(key)?.variants.expected_variant(request)
     }
 
     /// Joins the fetch under way for this key and variant, or begins one. `seen` is what the caller's
-    /// look-up found: when something else has come since, nothing is begun.
+    /// look-up found: when something else has come since, nothing is begun. With `asked`, the fetch is for
+    /// that part alone, unless the whole is on its way already.
     pub fn board(
         self: &Arc<Store>,
         key: &[u8],
         request: &Fields,
         seen: Option<&Arc<Object>>,
+        asked: Option<Asked>,
     ) -> Boarding {
-        let flight_key = (Key::from(key), self.expected_variant(key, request));
+        let mut flight_key = FlightKey {
+            url: Key::from(key),
+            variant: self.expected_variant(key, request),
+            asked: None,
+        };
         let mut shard = self.shard(key);
         if let Some(now) = self.get(key, request)
             && seen.is_none_or(|seen| !Arc::ptr_eq(seen, &now))
@@ -166,7 +198,13 @@ impl Store {
         if let Some(flight) = shard.flights.get(&flight_key) {
             return Boarding::Follow(flight.seat());
         }
-        let fence = Fence(shard.fence);
+        if asked.is_some() {
+            flight_key.asked = asked;
+            if let Some(flight) = shard.flights.get(&flight_key) {
+                return Boarding::Follow(flight.seat());
+            }
+        }
+        let fence = Fence(shard.fences[self.place(key).fence]);
         let (lead, flight) = Lead::take_off(Arc::clone(self), flight_key.clone(), fence);
         let seat = flight.seat();
         shard.flights.insert(flight_key, flight);
@@ -175,14 +213,23 @@ impl Store {
 
     /// The fence as it stands: for a fetch that nobody joins.
     pub fn fence(&self, key: &[u8]) -> Fence {
-        Fence(self.shard(key).fence)
+        Fence(self.shard(key).fences[self.place(key).fence])
+    }
+
+    /// The fence that a fetch which began at `began` finds if nothing but `invalidated` was invalidated since.
+    pub fn fence_after(&self, began: Fence, key: &[u8], invalidated: &[PrimaryKey]) -> Fence {
+        let here = self.place(key);
+        let shared = invalidated
+            .iter()
+            .filter(|other| self.place(other.as_bytes()) == here);
+        Fence(began.0 + shared.count() as u64)
     }
 
     /// Stores an object in place of the one with the same variant, unless its fetch began before an
     /// invalidation.
     pub fn insert(&self, key: &Key, object: Arc<Object>, fence: Fence, now: Timestamp) -> Stored {
         let shard = self.shard(key);
-        if shard.fence != fence.0 {
+        if shard.fences[self.place(key).fence] != fence.0 {
             drop(shard);
             // A mark stands for an answer that was not to be stored anyhow, and is counted as that.
             if object.kind == Kind::Response {
@@ -212,6 +259,40 @@ impl Store {
         }
     }
 
+    /// The newest part of what a request for the whole would get.
+    pub fn part(&self, key: &[u8], request: &Fields) -> Option<Arc<Object>> {
+        let entry = self.index.get(key)?;
+        entry.variants.parts_for(request).next().cloned()
+    }
+
+    /// Puts a part that is now complete together with those that it fits (RFC 9111 §3.4), and weighs it anew.
+    /// Makes nothing larger than `bytes_max`.
+    pub fn combine(&self, key: &Key, object: &Arc<Object>, bytes_max: u64, now: Timestamp) {
+        let _shard = self.shard(key);
+        let Some(entry) = self.index.get(key) else {
+            return;
+        };
+        if !entry.variants.contains(object) {
+            return;
+        }
+        let mut variants = entry.variants.reweighed(object);
+        let mut newest = Arc::clone(object);
+        // Each turn leaves one part less, so there is an end.
+        while newest.part.is_some() {
+            let fitting = variants.parts_like(&newest).find_map(|other| {
+                let both = newest.combined_with(other, bytes_max)?;
+                Some((Arc::clone(other), Arc::new(both)))
+            });
+            let Some((other, both)) = fitting else { break };
+            let rest = variants.without(&other).without(&newest);
+            variants = rest
+                .with(Arc::clone(&both), self.settings.variants_max, now)
+                .0;
+            newest = both;
+        }
+        self.put(key, variants);
+    }
+
     /// Removes one object, if it is still the one that is stored: its fetch failed, a ban hit it, or it is
     /// past every use.
     pub fn remove(&self, key: &[u8], object: &Arc<Object>) -> bool {
@@ -236,8 +317,8 @@ impl Store {
     /// joins a fetch that began earlier.
     pub fn invalidate(&self, key: &[u8], removal: Removal) -> usize {
         let mut shard = self.shard(key);
-        shard.fence += 1;
-        shard.flights.retain(|(flying, _), _| **flying != *key);
+        shard.fences[self.place(key).fence] += 1;
+        shard.flights.retain(|flying, _| *flying.url != *key);
         let Some(entry) = self.index.get(key) else {
             return 0;
         };
@@ -261,7 +342,7 @@ impl Store {
     pub fn fence_all(&self) {
         for shard in &self.shards {
             let mut shard = shard.lock();
-            shard.fence += 1;
+            shard.fences.iter_mut().for_each(|fence| *fence += 1);
             shard.flights.clear();
         }
     }
@@ -316,9 +397,15 @@ impl Store {
     }
 
     fn shard(&self, key: &[u8]) -> MutexGuard<'_, Shard> {
-        use std::hash::BuildHasher;
-        let hash = self.hasher.hash_one(key);
-        self.shards[hash as usize % SHARDS].lock()
+        self.shards[self.place(key).shard].lock()
+    }
+
+    fn place(&self, key: &[u8]) -> Place {
+        let hash = self.hasher.hash_one(key) as usize;
+        Place {
+            shard: hash % SHARDS,
+            fence: hash / SHARDS % FENCES,
+        }
     }
 }
 

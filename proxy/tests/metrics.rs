@@ -504,6 +504,7 @@ fn is_elsewhere(name: &str) -> bool {
 const TABLE_SETTINGS: &str = r#"
 [cache]
 object_bytes_max = "64KiB"
+grace = "10s"
 [purge]
 lurker_interval = "1h"
 [limits]

@@ -109,7 +109,8 @@ impl Ban {
     /// # Errors
     /// [`InvalidTag`] when no field could name the key.
     pub fn tag(key: &str) -> Result<Ban, InvalidTag> {
-        let bad = |letter: char| letter.is_whitespace() || letter.is_control();
+        // A group of RFC 9875 may have spaces in its name.
+        let bad = |letter: char| letter.is_control() || letter != ' ' && letter.is_whitespace();
         if key.is_empty() || key.len() > TAG_BYTES_MAX || key.contains(bad) {
             return Err(InvalidTag(key.chars().take(80).collect()));
         }

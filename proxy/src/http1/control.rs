@@ -2,7 +2,7 @@
 
 use super::scan::trim;
 use super::{Malformed, Persistence};
-use crate::http::{Fields, Version};
+use crate::http::{Fields, Version, is_token};
 
 /// What the control fields of a head say, not yet judged.
 #[derive(Debug, Default)]
@@ -34,6 +34,8 @@ struct Codings {
     lines: usize,
     chunked: usize,
     others: usize,
+    /// Of the others, those that cannot be a defined coding, nor be taken for one.
+    undefined: usize,
     empty: usize,
     ends_chunked: bool,
 }
@@ -117,6 +119,23 @@ impl<'a> ControlFields<'a> {
         std::str::from_utf8(protocols).ok().map(Box::from)
     }
 
+    /// Whether Transfer-Encoding names only codings that nobody has defined: the field is some program's own then.
+    /// A response with it ends with the connection (RFC 9112 §6.3), and there is no coding to undo.
+    pub(super) fn has_undefined_coding(&self, version: Version) -> bool {
+        let Codings {
+            lines,
+            undefined,
+            chunked,
+            others,
+            empty,
+            ..
+        } = self.codings;
+        version != Version::Http10
+            && self.content_length_lines == 0
+            && lines > 0
+            && undefined == chunked + others + empty
+    }
+
     /// RFC 9112 §6.1 to §6.3, with every doubtful case an error.
     pub(super) fn declared(&self, version: Version) -> Result<Declared, Malformed> {
         if self.codings.lines > 0 {
@@ -149,6 +168,7 @@ impl Codings {
                 self.empty += 1;
             } else {
                 self.others += 1;
+                self.undefined += usize::from(is_undefined(coding));
             }
         }
     }
@@ -162,6 +182,27 @@ impl Codings {
         }
         Ok(())
     }
+}
+
+/// Whether this is the name of no coding that is registered, or was once (RFC 9112 §7, RFC 2616 §3.6), and holds no
+/// `chunked` that another program might find in it.
+fn is_undefined(coding: &[u8]) -> bool {
+    const DEFINED: [&[u8]; 6] = [
+        b"gzip",
+        b"x-gzip",
+        b"deflate",
+        b"compress",
+        b"x-compress",
+        b"identity",
+    ];
+    is_token(coding)
+        && !DEFINED
+            .iter()
+            .any(|defined| coding.eq_ignore_ascii_case(defined))
+        && !coding
+            .to_ascii_lowercase()
+            .windows(7)
+            .any(|part| part == b"chunked")
 }
 
 /// `1*DIGIT` that fits 64 bits; no sign, no space, no list.

@@ -42,7 +42,10 @@ pub fn parse_response(
     let (version, status, reason) = split_status_line(status_line)?;
     let fields = section.fields()?;
     let control = ControlFields::of(&fields);
-    let declared = control.declared(version)?;
+    let declared = match control.has_undefined_coding(version) {
+        true => Declared::Nothing,
+        false => control.declared(version)?,
+    };
     let mut persistence = control.persistence(version);
     let framing = match (status, method) {
         (204, _) | (100..200, _) => {

@@ -162,12 +162,17 @@ struct Filling {
 impl Body {
     /// A complete body.
     pub fn whole(bytes: Bytes) -> Arc<Body> {
-        let length = bytes.len() as u64;
-        let pieces = if bytes.is_empty() {
-            Box::default()
-        } else {
-            Box::from([bytes])
-        };
+        Body::of_pieces([bytes])
+    }
+
+    /// A complete body of these pieces in their order.
+    pub fn of_pieces(pieces: impl IntoIterator<Item = Bytes>) -> Arc<Body> {
+        let pieces: Vec<Bytes> = pieces
+            .into_iter()
+            .filter(|piece| !piece.is_empty())
+            .collect();
+        let length = pieces.iter().map(|piece| piece.len() as u64).sum();
+        let pieces = in_one_piece(&pieces, length).unwrap_or_else(|| pieces.into());
         let body = Body::growing(Growth::Transit, &Transit::new(0));
         let complete = Complete {
             pieces,
@@ -433,16 +438,9 @@ impl BodyWriter {
         self.ended = true;
         let mut filling = self.body.filling.lock();
         if !filling.in_transit() {
-            let pieces = if filling.pieces.len() > 1 && filling.bytes <= ONE_PIECE_BYTES {
-                let mut joined = BytesMut::with_capacity(filling.bytes as usize);
-                filling
-                    .pieces
-                    .iter()
-                    .for_each(|piece| joined.extend_from_slice(piece));
-                Box::from([joined.freeze()])
-            } else {
-                filling.pieces.iter().cloned().collect()
-            };
+            let length = filling.bytes;
+            let pieces = in_one_piece(filling.pieces.make_contiguous(), length)
+                .unwrap_or_else(|| filling.pieces.iter().cloned().collect());
             let complete = Complete {
                 pieces,
                 bytes: filling.bytes,
@@ -553,6 +551,17 @@ impl Drop for BodyReader {
             self.body.drained.notify_one();
         }
     }
+}
+
+/// Several small pieces as one; `None` where they stay as they are.
+fn in_one_piece(pieces: &[Bytes], bytes: u64) -> Option<Box<[Bytes]>> {
+    (pieces.len() > 1 && bytes <= ONE_PIECE_BYTES).then(|| {
+        let mut joined = BytesMut::with_capacity(bytes as usize);
+        for piece in pieces {
+            joined.extend_from_slice(piece);
+        }
+        Box::from([joined.freeze()])
+    })
 }
 
 /// Runs `check` now and after each notification until it gives a value.

@@ -20,6 +20,7 @@ use crate::rules::conditional::{self, Precondition};
 use crate::rules::freshness::{self, Heuristics, Reuse, StoredTimes};
 use crate::rules::hop_by_hop;
 use crate::rules::key::{PrimaryKey, primary_key};
+use crate::rules::part;
 use crate::rules::storability::{self, ClientDirectives, NotStored, StoreRules};
 use crate::time::Timestamp;
 
@@ -185,7 +186,7 @@ impl Policy for Builtin {
         }
     }
 
-    fn miss(&self, request: &mut Request, _stale: Option<&Object>) -> Miss {
+    fn miss(&self, request: &mut Request, stale: Option<&Object>) -> Miss {
         if self.honors_client() && request.directives.only_if_cached {
             return Miss::Synth(Synth::new(504));
         }
@@ -193,7 +194,11 @@ impl Policy for Builtin {
         if request.head.method == Method::Head || request.head.fields.contains("X-If-Match") {
             return Miss::Pass;
         }
-        Miss::Fetch
+        // What is stored whole is asked for whole: a 304 then renews all of it.
+        match stale.is_none() && part::asks_for_one(&request.head.fields) {
+            true => Miss::FetchPart,
+            false => Miss::Fetch,
+        }
     }
 
     fn deliver(
@@ -305,17 +310,21 @@ XID: {xid}
         if is_server_failure(head.status) && self.may_serve_on_error(fetch, *at) {
             return Storage::Stale;
         }
-        if fetch.purpose == Purpose::Pass {
+        // Of what passes only an answer to POST may be worth storing.
+        let is_private = fetch.purpose == Purpose::Pass;
+        if is_private && fetch.request.method != Method::Post {
             return Storage::Private { because: None };
         }
         if let Err(because) =
             storability::may_store(&fetch.request, head, directives, &self.settings.store_rules)
         {
             return match because {
+                _ if is_private => Storage::Private { because: None },
                 // What this request brought with it; the next may bring none of it.
                 NotStored::Method
                 | NotStored::RequestContent
                 | NotStored::RequestNoStore
+                | NotStored::Partial
                 | NotStored::Condition
                 | NotStored::Authorization => Storage::Private {
                     because: Some(because),

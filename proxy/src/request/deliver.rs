@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use super::{Machine, State};
 use crate::downstream::{ClientError, SendBody};
 use crate::http::{Method, ResponseHead, Version, reason_phrase};
-use crate::object::{BodyReader, Object};
+use crate::object::{BodyReader, Object, Wanted};
 use crate::policy::{Deliver, Delivery, Source};
 use crate::rules::conditional::{self, Precondition};
 use crate::rules::range::{self, Multipart, RangeRequest};
@@ -91,10 +91,13 @@ impl Machine<'_> {
         Ok(Delivered::Done)
     }
 
-    /// Answers conditions and ranges of a GET or HEAD from a stored 200 (RFC 9110 §13.2.2's order).
+    /// Answers conditions and ranges of a GET or HEAD from a stored 200, or from a stored part of one (RFC 9110
+    /// §13.2.2's order).
     fn select(&self, head: &mut ResponseHead, object: &Object, length: Option<u64>) -> Part {
         let request = &self.request.head;
-        if head.status != 200 || !matches!(request.method, Method::Get | Method::Head) {
+        if head.status != 200 && object.part.is_none()
+            || !matches!(request.method, Method::Get | Method::Head)
+        {
             return Part::Whole;
         }
         match conditional::evaluate(request, head) {
@@ -105,6 +108,16 @@ impl Machine<'_> {
             }
             // The policy or the origin has settled If-Match and If-Unmodified-Since.
             Precondition::Proceed | Precondition::Undecided => {}
+        }
+        if let Some(stored) = &object.part {
+            return match object.wanted_of_part(&request.fields) {
+                Some(Wanted::Range(range)) => {
+                    range::set_partial(&mut head.fields, &range, stored.part.complete_len);
+                    let first = stored.part.range.start;
+                    Part::One(range.start - first..range.end - first)
+                }
+                Some(Wanted::AsItCame) | None => Part::Whole,
+            };
         }
         let ranges =
             range::requested_range(request, head, length, self.front.settings().ranges_max);

@@ -59,6 +59,17 @@ pub fn invalidated(
     uris
 }
 
+/// Whether Content-Location of an answer names the very target of its request.
+pub fn is_located_at_target(request: &RequestHead, response: &ResponseHead) -> bool {
+    let scheme = request.scheme;
+    let authority = canonical_authority(scheme, &request.authority);
+    only(&response.fields, "content-location")
+        .and_then(|text| resolve(scheme, &authority, &request.target, text))
+        .is_some_and(|uri| {
+            uri.scheme == scheme && uri.authority == authority && uri.target == request.target
+        })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

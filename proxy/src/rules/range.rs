@@ -68,6 +68,16 @@ pub fn requested_range(
     }
 }
 
+/// Whether the value of a Range field is one range of bytes.
+pub(super) fn single_range(text: &[u8]) -> bool {
+    range_set(text, 1).is_some()
+}
+
+/// What the value of a Range field with one range asks for; `None` for any other.
+pub(super) fn requested_of(text: &[u8], complete_len: u64) -> Option<RangeRequest> {
+    range_set(text, 1).map(|specs| select(&specs, complete_len))
+}
+
 /// Turns the fields of a 200 into those of a 206 with one part (RFC 9110 §15.3.7.1).
 pub fn set_partial(fields: &mut Fields, part: &Range<u64>, complete_len: u64) {
     fields.set("Content-Range", content_range(part, complete_len));
@@ -101,7 +111,7 @@ pub fn set_unsatisfiable(fields: &mut Fields, complete_len: u64) {
 }
 
 /// RFC 9110 §14.4: positions, the last one counted in.
-fn content_range(part: &Range<u64>, complete_len: u64) -> String {
+pub(super) fn content_range(part: &Range<u64>, complete_len: u64) -> String {
     format!("bytes {}-{}/{complete_len}", part.start, part.end - 1)
 }
 

@@ -40,9 +40,9 @@ pub fn add_validators(request: &mut Fields, stored: &ResponseHead) -> bool {
 /// RFC 9111 §4.3.4: whether a 304 speaks of the stored answer whose validators were sent.
 ///
 /// A 304 with an ETag speaks of the answer with that tag, one with a Last-Modified alone of the one with
-/// that date. One without either can only speak of an answer that has no tag: whoever has tags must
-/// send them with a 304 (RFC 9110 §15.4.5), while Last-Modified may be left out. When this says no, ask
-/// again without conditions.
+/// that date. One without either can only speak of the one answer that it was asked about: origins must send
+/// their tag with a 304 (RFC 9110 §15.4.5), but many do not. When this says no, ask again without
+/// conditions.
 pub fn selects(stored: &ResponseHead, not_modified: &ResponseHead) -> bool {
     let (ours, theirs) = (validators(stored), validators(not_modified));
     if not_modified.fields.contains("etag") {
@@ -57,7 +57,7 @@ pub fn selects(stored: &ResponseHead, not_modified: &ResponseHead) -> bool {
     if not_modified.fields.contains("last-modified") {
         return theirs.last_modified.is_some() && ours.last_modified == theirs.last_modified;
     }
-    ours.etag.is_none()
+    true
 }
 
 /// RFC 9111 §3.2: the stored head with the fields of a newer head of the same representation.
@@ -210,7 +210,7 @@ mod tests {
         check(&[strong], &[dated], false);
         check(&[dated], &[], true);
         check(&[], &[], true);
-        check(&[strong], &[], false);
+        check(&[strong], &[], true);
     }
 
     #[test]

@@ -7,6 +7,8 @@ use super::conditional;
 use super::date::format_http_date;
 use super::freshness::is_explicit;
 use super::hop_by_hop;
+use super::invalidation::is_located_at_target;
+use super::part::Part;
 use super::status;
 use super::vary::Vary;
 use crate::http::{Fields, Method, RequestHead, ResponseHead};
@@ -51,13 +53,14 @@ pub enum ClientDirectives {
 /// Why an answer is not stored. Displayed as the word that Cache-Status carries as detail (RFC 9211 §2.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotStored {
-    /// Only answers to GET are stored (RFC 9111 §3; HEAD has no content to store, RFC 9110 §9.3.2).
+    /// Only answers to GET are stored, and those to POST that are a GET's as well (RFC 9110 §9.3.3); HEAD has no
+    /// content to store (§9.3.2).
     Method,
     /// The request had content, which is no part of the key (RFC 9110 §9.3.1).
     RequestContent,
     /// An interim status, or a 304 that found nothing to renew.
     Status,
-    /// 206: a part is not the whole (RFC 9111 §3.3).
+    /// 206 that nobody asked for, with several parts, or whose place in the whole is not told (RFC 9111 §3.3).
     Partial,
     /// 412 or 416: an answer to the request's condition or range and not to its target.
     Condition,
@@ -107,7 +110,8 @@ impl fmt::Display for NotStored {
 
 impl std::error::Error for NotStored {}
 
-/// RFC 9111 §3: whether this cache, which is shared, may keep the answer for later requests.
+/// RFC 9111 §3: whether this cache, which is shared, may keep the answer for later requests. A 206 is kept as
+/// the part that it is.
 ///
 /// `request` is the one that the origin answered, so its conditions and its Authorization are those
 /// that the origin saw.
@@ -124,11 +128,15 @@ pub fn may_store(
         true => Err(reason),
         false => Ok(()),
     };
-    refuse_when(request.method != Method::Get, NotStored::Method)?;
-    refuse_when(has_content(&request.fields), NotStored::RequestContent)?;
+    match request.method {
+        Method::Get => refuse_when(has_content(&request.fields), NotStored::RequestContent)?,
+        Method::Post if answers_get(request, response, directives) => {}
+        _ => return Err(NotStored::Method),
+    }
     refuse_when(response.status < 200, NotStored::Status)?;
     refuse_when(response.status == 304, NotStored::Status)?;
-    refuse_when(response.status == 206, NotStored::Partial)?;
+    let is_part = request.fields.contains("range") && Part::of(response).is_some();
+    refuse_when(response.status == 206 && !is_part, NotStored::Partial)?;
     refuse_when(answers_a_condition(request, response), NotStored::Condition)?;
     refuse_when(
         rules.client_directives == ClientDirectives::Honour
@@ -209,6 +217,18 @@ pub fn has_content(request: &Fields) -> bool {
 /// Whether no-cache or private withholds one field from those who come later (RFC 9111 §5.2.2.4, §5.2.2.7).
 fn is_withheld(directives: &ResponseDirectives, field: &str) -> bool {
     directives.private.names(field) || directives.no_cache.names(field)
+}
+
+/// RFC 9110 §9.3.3: whether an answer to POST is what a GET would get now: it says how long it is fresh, and
+/// that it is the content of its own target.
+fn answers_get(
+    request: &RequestHead,
+    response: &ResponseHead,
+    directives: &ResponseDirectives,
+) -> bool {
+    response.status == 200
+        && is_explicit(response, directives)
+        && is_located_at_target(request, response)
 }
 
 fn answers_a_condition(request: &RequestHead, response: &ResponseHead) -> bool {

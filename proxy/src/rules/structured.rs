@@ -1,7 +1,7 @@
-//! A strict reader of structured-field dictionaries (RFC 8941 §4.2.2).
+//! A strict reader of structured-field dictionaries and lists (RFC 8941 §4.2.1, §4.2.2).
 //!
-//! A dictionary parses whole or not at all. Parameters and inner lists are checked and dropped: no
-//! targeted field gives them a meaning (RFC 9213 §2.1).
+//! A field parses whole or not at all. Parameters and inner lists are checked and dropped: no field that is read
+//! here gives them a meaning (RFC 9213 §2.1, RFC 9875 §2).
 
 use smallvec::SmallVec;
 
@@ -54,6 +54,45 @@ pub(super) fn dictionary(text: &[u8]) -> Option<Dictionary<'_>> {
         }
     }
     Some(dictionary)
+}
+
+/// Reads a list (RFC 8941 §4.2.1) and gives its Strings, unescaped; `None` when it breaks any rule of the syntax.
+pub(super) fn strings(text: &[u8]) -> Option<Vec<String>> {
+    let mut input = Input(text);
+    let mut strings = Vec::new();
+    input.skip_spaces();
+    while !input.0.is_empty() {
+        if let Item::String(escaped) = input.item_or_inner_list()? {
+            strings.push(unescaped(escaped));
+        }
+        input.parameters()?;
+        input.skip_white_space();
+        if input.0.is_empty() {
+            break;
+        }
+        if !input.eat(b',') {
+            return None;
+        }
+        input.skip_white_space();
+        if input.0.is_empty() {
+            return None;
+        }
+    }
+    Some(strings)
+}
+
+/// The reader lets only ASCII through, and a backslash before a quote or another alone.
+fn unescaped(text: &[u8]) -> String {
+    let mut bytes = text.iter();
+    let mut string = String::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        let letter = match byte {
+            b'\\' => bytes.next().unwrap_or(byte),
+            _ => byte,
+        };
+        string.push(char::from(*letter));
+    }
+    string
 }
 
 struct Input<'a>(&'a [u8]);

@@ -94,7 +94,7 @@ impl Lead {
     }
 
     pub fn key(&self) -> &Key {
-        &self.key.0
+        &self.key.url
     }
 
     /// The fence as it stood when the flight began.
@@ -110,7 +110,7 @@ impl Lead {
     }
 
     fn leave(&self) {
-        let mut shard = self.store.shard(&self.key.0);
+        let mut shard = self.store.shard(&self.key.url);
         // An invalidation may have removed this flight, and another may fly under the same key by now.
         if shard
             .flights

@@ -144,23 +144,26 @@ fn soft_purge_ends_freshness_and_leaves_the_object() {
 async fn one_leads_and_the_others_follow_until_it_lands() {
     let store = store(SMALL);
     let none = Fields::new();
-    let Boarding::Lead(lead, _) = store.board(b"k", &none, None) else {
+    let Boarding::Lead(lead, _) = store.board(b"k", &none, None, None) else {
         panic!("nobody flies yet")
     };
-    let Boarding::Follow(mut seat) = store.board(b"k", &none, None) else {
+    let Boarding::Follow(mut seat) = store.board(b"k", &none, None, None) else {
         panic!("one flies already")
     };
     let object = plain(b"x");
     let stored = store.insert(lead.key(), Arc::clone(&object), lead.fence(), NOW);
     assert_eq!(stored, Stored::Yes);
-    assert!(matches!(store.board(b"k", &none, None), Boarding::Changed));
+    assert!(matches!(
+        store.board(b"k", &none, None, None),
+        Boarding::Changed
+    ));
     lead.land(Landing::Shared(Arc::clone(&object), Source::Miss));
     assert!(
         matches!(seat.landing().await, Landing::Shared(landed, _) if Arc::ptr_eq(&landed, &object))
     );
     // Whoever has seen the object and cannot use it begins a new flight.
     assert!(matches!(
-        store.board(b"k", &none, Some(&object)),
+        store.board(b"k", &none, Some(&object), None),
         Boarding::Lead(..)
     ));
 }
@@ -169,31 +172,34 @@ async fn one_leads_and_the_others_follow_until_it_lands() {
 async fn invalidation_lets_nobody_join_a_flight_that_began_before_it() {
     let store = store(SMALL);
     let none = Fields::new();
-    let Boarding::Lead(old, _) = store.board(b"k", &none, None) else {
+    let Boarding::Lead(old, _) = store.board(b"k", &none, None, None) else {
         panic!("nobody flies yet")
     };
     store.invalidate(b"k", Removal::Hard);
-    let Boarding::Lead(new, _) = store.board(b"k", &none, None) else {
+    let Boarding::Lead(new, _) = store.board(b"k", &none, None, None) else {
         panic!("the old flight may not be joined")
     };
     old.land(Landing::Unshared);
     // The old flight's landing leaves the new one in the table.
     assert!(matches!(
-        store.board(b"k", &none, None),
+        store.board(b"k", &none, None, None),
         Boarding::Follow(_)
     ));
     drop(new);
-    assert!(matches!(store.board(b"k", &none, None), Boarding::Lead(..)));
+    assert!(matches!(
+        store.board(b"k", &none, None, None),
+        Boarding::Lead(..)
+    ));
 }
 
 #[tokio::test]
 async fn dropped_lead_frees_its_followers() {
     let store = store(SMALL);
     let none = Fields::new();
-    let Boarding::Lead(lead, _) = store.board(b"k", &none, None) else {
+    let Boarding::Lead(lead, _) = store.board(b"k", &none, None, None) else {
         panic!("nobody flies yet")
     };
-    let Boarding::Follow(mut seat) = store.board(b"k", &none, None) else {
+    let Boarding::Follow(mut seat) = store.board(b"k", &none, None, None) else {
         panic!("one flies already")
     };
     drop(lead);
@@ -209,10 +215,13 @@ fn known_variants_fly_apart() {
     );
     let fr = fields(&[("Accept-Language", "fr")]);
     insert(&store, b"k", &answer(b"fr", "Accept-Language", &fr, NOW));
-    let first = store.board(b"k", &de, None);
-    let second = store.board(b"k", &en, None);
+    let first = store.board(b"k", &de, None, None);
+    let second = store.board(b"k", &en, None, None);
     assert!(matches!(first, Boarding::Lead(..)) && matches!(second, Boarding::Lead(..)));
-    assert!(matches!(store.board(b"k", &de, None), Boarding::Follow(_)));
+    assert!(matches!(
+        store.board(b"k", &de, None, None),
+        Boarding::Follow(_)
+    ));
 }
 
 #[test]

@@ -16,7 +16,12 @@ use crate::time::Timestamp;
 pub struct Variants {
     plain: Option<Weighed>,
     groups: Vec<Group>,
+    /// Answers to requests for a range, the newest last. None whose whole is here as well.
+    parts: Vec<Weighed>,
 }
+
+/// Most parts of one URL's contents; the oldest goes first. Parts that may be combined become one.
+const PARTS_MAX: usize = 32;
 
 /// Answers that vary on the same fields.
 #[derive(Clone, Debug)]
@@ -128,8 +133,34 @@ impl Group {
 }
 
 impl Variants {
-    /// The newest object whose varying fields have the values of `request`.
+    /// The newest object whose varying fields have the values of `request`; failing that, the newest part that
+    /// has the range it asks for.
     pub fn select(&self, request: &Fields) -> Option<&Arc<Object>> {
+        self.select_whole(request).or_else(|| {
+            if self.parts.is_empty() || !request.contains("range") {
+                return None;
+            }
+            self.parts_for(request)
+                .find(|part| part.wanted_of_part(request).is_some())
+        })
+    }
+
+    /// The parts of what a request with these fields would get, the newest first.
+    pub fn parts_for(&self, request: &Fields) -> impl Iterator<Item = &Arc<Object>> {
+        let parts = self.parts.iter().rev().map(|part| &part.object);
+        parts.filter(|part| {
+            let variant = part.variant.as_ref();
+            variant.is_none_or(|(spec, key)| spec.key_of(request) == *key)
+        })
+    }
+
+    /// The parts of the same variant as `object`.
+    pub fn parts_like(&self, object: &Object) -> impl Iterator<Item = &Arc<Object>> {
+        let parts = self.parts.iter().map(|part| &part.object);
+        parts.filter(|part| part.variant == object.variant)
+    }
+
+    fn select_whole(&self, request: &Fields) -> Option<&Arc<Object>> {
         let mut found = self.plain.as_ref().map(|plain| &plain.object);
         for group in &self.groups {
             if let Some(object) = group.get(&group.spec.key_of(request))
@@ -201,6 +232,9 @@ impl Variants {
     }
 
     pub fn contains(&self, object: &Arc<Object>) -> bool {
+        if object.part.is_some() {
+            return self.part_index(object).is_some();
+        }
         let stored = match &object.variant {
             None => self.plain.as_ref().map(|plain| &plain.object),
             Some((spec, key)) => self.group(spec).and_then(|group| group.get(key)),
@@ -210,15 +244,19 @@ impl Variants {
 
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Object>> {
         let plain = self.plain.iter().map(|plain| &plain.object);
-        plain.chain(self.groups.iter().flat_map(Group::iter))
+        let parts = self.parts.iter().map(|part| &part.object);
+        plain
+            .chain(self.groups.iter().flat_map(Group::iter))
+            .chain(parts)
     }
 
     pub fn len(&self) -> usize {
-        usize::from(self.plain.is_some()) + self.groups.iter().map(Group::len).sum::<usize>()
+        let in_groups: usize = self.groups.iter().map(Group::len).sum();
+        usize::from(self.plain.is_some()) + in_groups + self.parts.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.plain.is_none() && self.groups.is_empty()
+        self.plain.is_none() && self.groups.is_empty() && self.parts.is_empty()
     }
 
     /// Bytes held by all objects and the tables that find them.
@@ -226,7 +264,8 @@ impl Variants {
         let chunks = self.groups.iter().flat_map(|group| &group.chunks);
         let objects = chunks
             .map(|chunk| chunk.weight + size_of::<Chunk>() as u64)
-            .chain(self.plain.iter().map(|plain| plain.weight));
+            .chain(self.plain.iter().map(|plain| plain.weight))
+            .chain(self.parts.iter().map(|part| part.weight));
         let tables = self.groups.len() * size_of::<Group>() + size_of::<Variants>();
         objects.sum::<u64>() + tables as u64
     }
@@ -235,7 +274,42 @@ impl Variants {
         self.groups.iter().find(|group| group.spec == *spec)
     }
 
+    /// A part that can be stored ends the mark that nothing could.
+    fn drop_mark(&mut self, part: &Object) {
+        let whole = match &part.variant {
+            None => self.plain.as_ref().map(|plain| &plain.object),
+            Some((spec, key)) => self.group(spec).and_then(|group| group.get(key)),
+        };
+        if let Some(mark) = whole.filter(|whole| whole.kind != Kind::Response) {
+            let mark = Arc::clone(mark);
+            self.remove(&mark);
+        }
+    }
+
+    fn part_index(&self, object: &Arc<Object>) -> Option<usize> {
+        let mut parts = self.parts.iter();
+        parts.position(|part| Arc::ptr_eq(&part.object, object))
+    }
+
     fn insert(&mut self, weighed: Weighed) {
+        if weighed.object.part.is_some() {
+            match self.part_index(&weighed.object) {
+                Some(at) => self.parts[at] = weighed,
+                None => {
+                    self.parts
+                        .retain(|part| !is_replaced(&part.object, &weighed.object));
+                    if self.parts.len() == PARTS_MAX {
+                        self.parts.remove(0);
+                    }
+                    self.drop_mark(&weighed.object);
+                    self.parts.push(weighed);
+                }
+            }
+            return;
+        }
+        // What its whole is known of needs no parts.
+        self.parts
+            .retain(|part| part.object.variant != weighed.object.variant);
         let Some((spec, key)) = weighed.object.variant.clone() else {
             self.plain = Some(weighed);
             return;
@@ -251,6 +325,10 @@ impl Variants {
     /// Takes out one that is here.
     fn remove(&mut self, object: &Arc<Object>) {
         if !self.contains(object) {
+            return;
+        }
+        if object.part.is_some() {
+            self.parts.retain(|part| !Arc::ptr_eq(&part.object, object));
             return;
         }
         let Some((spec, key)) = &object.variant else {
@@ -280,8 +358,16 @@ impl Variants {
             let chunks = chunks.iter();
             chunks.flat_map(|chunk| chunk.objects.values().map(|weighed| &weighed.object))
         });
-        self.plain.iter().map(|plain| &plain.object).chain(groups)
+        let parts = self.parts.iter().map(|part| &part.object);
+        let plain = self.plain.iter().map(|plain| &plain.object);
+        plain.chain(groups).chain(parts)
     }
+}
+
+/// Whether a newer part leaves nothing for an older one to do: it has the same place in the same variant.
+fn is_replaced(older: &Object, newer: &Object) -> bool {
+    let place = |object: &Object| object.part.as_ref().map(|stored| stored.part.range.clone());
+    older.variant == newer.variant && place(older) == place(newer)
 }
 
 /// A mark only says that some answers could not be stored, so an answer goes before it; of two answers,

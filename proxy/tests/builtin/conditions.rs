@@ -91,11 +91,9 @@ async fn a_first_request_with_conditions_fills_the_cache_for_all() {
     let fields = [TAG, FRESH, ("Last-Modified", CHANGED)];
     let backend = Backend::always(answer(200, &fields, "0123456789")).await;
     let door = Door::start(&backend).await;
-    let lines = [("If-None-Match", "\"a\""), ("Range", "bytes=0-1")];
+    let lines = [("If-None-Match", "\"a\"")];
     assert_eq!(door.request("GET", "/", &lines).await.status(), 304);
-    let asked = backend.last();
-    assert_eq!(asked.field("If-None-Match"), None);
-    assert_eq!(asked.field("Range"), None);
+    assert_eq!(backend.last().field("If-None-Match"), None);
     assert_eq!(door.get("/").await.text(), "0123456789");
     assert_eq!(backend.count(), 1);
 }

@@ -6,6 +6,7 @@ mod directives;
 mod fields;
 mod freshness;
 mod http2;
+mod parts;
 mod purging;
 mod races;
 mod stale;

@@ -101,7 +101,10 @@ async fn check_failure(directives: &str, failure: Answer, status: u16) {
         _ => failure.clone(),
     })
     .await;
-    let door = Door::with(&backend, |config| config.cache.grace = Duration::ZERO).await;
+    let door = Door::with(&backend, |config| {
+        config.cache.stale_if_error = Duration::ZERO
+    })
+    .await;
     door.get("/").await;
     let reply = door.get("/").await;
     assert_eq!(reply.status(), status, "{shown}");
@@ -141,7 +144,10 @@ async fn a_stale_answer_stands_in_for_a_backend_that_is_gone() {
     let check = async |directives: &str, status: u16| {
         let fields = [("Cache-Control", directives), OLD, ("Connection", "close")];
         let mut backend = Backend::always(answer(200, &fields, "old").and_close()).await;
-        let door = Door::with(&backend, |config| config.cache.grace = Duration::ZERO).await;
+        let door = Door::with(&backend, |config| {
+            config.cache.stale_if_error = Duration::ZERO
+        })
+        .await;
         door.get("/").await;
         backend.stop().await;
         let reply = door.get("/").await;
@@ -155,6 +161,30 @@ async fn a_stale_answer_stands_in_for_a_backend_that_is_gone() {
     check("max-age=60, stale-if-error=600", 200).await;
     check("max-age=60", 503).await;
     check("max-age=60, stale-if-error=600, must-revalidate", 504).await;
+}
+
+#[tokio::test]
+async fn for_an_hour_a_stale_answer_stands_in_without_having_said_so() {
+    let check = async |directives: &str, age: &str, status: u16| {
+        let fields = [("Cache-Control", directives), ("Age", age)];
+        let first = answer(200, &fields, "old");
+        let backend = Backend::start(move |seen| match seen.index {
+            0 => first.clone(),
+            _ => Answer::close(),
+        })
+        .await;
+        let door = Door::start(&backend).await;
+        door.get("/").await;
+        let reply = door.get("/").await;
+        assert_eq!(reply.status(), status, "{directives} {age}");
+    };
+    check("max-age=60", "3600", 200).await;
+    check("max-age=60", "3700", 502).await;
+    check("max-age=60, stale-if-error=0", "100", 502).await;
+    for directives in ["must-revalidate", "proxy-revalidate", "no-cache"] {
+        check(&format!("max-age=60, {directives}"), "100", 504).await;
+    }
+    check("s-maxage=60", "100", 504).await;
 }
 
 #[tokio::test]

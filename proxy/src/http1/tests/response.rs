@@ -196,6 +196,15 @@ fn bad_answers_are_refused() {
             Malformed::UnknownTransferCoding,
         ),
         ("Transfer-Encoding: gzip", Malformed::TransferEncoding),
+        ("Transfer-Encoding: identity", Malformed::TransferEncoding),
+        ("Transfer-Encoding: x-Chunked", Malformed::TransferEncoding),
+        ("Transfer-Encoding: x, x-gzip", Malformed::TransferEncoding),
+        ("Transfer-Encoding: x,", Malformed::TransferEncoding),
+        ("Transfer-Encoding: x y", Malformed::TransferEncoding),
+        (
+            "Transfer-Encoding: x\r\nContent-Length: 5",
+            Malformed::BothLengths,
+        ),
         ("X : y", Malformed::FieldName),
         ("X: y\r\n z", Malformed::FoldedField),
         ("X: \0", Malformed::FieldValue),
@@ -216,6 +225,14 @@ fn bad_answers_are_refused() {
         parse(large.as_bytes(), &Method::Get).expect_err("large"),
         BadResponse::Malformed(Malformed::HeadTooLarge(512))
     );
+}
+
+#[test]
+fn a_body_under_a_coding_that_nobody_defined_ends_with_the_connection() {
+    let bytes = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: x, Our-Own\r\n\r\n";
+    let parsed = parse(bytes, &Method::Get).expect("sound").expect("whole");
+    assert_eq!(parsed.framing, BodyFraming::UntilClose);
+    assert_eq!(parsed.persistence, Persistence::Close);
 }
 
 #[test]

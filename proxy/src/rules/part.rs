@@ -1,0 +1,181 @@
+//! Partial answers: which are stored, what they serve, how they are put together (RFC 9111 §3.3, §3.4).
+
+use std::ops::Range;
+
+use super::conditional::{if_range_holds, validators};
+use super::entity_tag::Strength;
+use super::hop_by_hop;
+use super::range::{RangeRequest, content_range, requested_of, single_range};
+use super::revalidation::has_strong_validator;
+use super::syntax::{decimal, only};
+use crate::http::{Fields, ResponseHead};
+
+/// Which bytes of a representation a 206 with one part brings (RFC 9110 §14.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Positions in the whole content; the end is not counted in.
+    pub range: Range<u64>,
+    pub complete_len: u64,
+}
+
+/// What is to be fetched so that a stored part becomes the whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    pub range: Range<u64>,
+    /// The value of If-Range: the strong validator that both parts have to share.
+    pub if_range: Vec<u8>,
+}
+
+impl Part {
+    /// The part that a 206 is. `None` for several parts, an unknown complete length, or lengths that
+    /// contradict each other: such an answer is relayed and not stored.
+    pub fn of(head: &ResponseHead) -> Option<Part> {
+        if head.status != 206 {
+            return None;
+        }
+        let text = only(&head.fields, "content-range")?;
+        let rest = text
+            .get(..6)
+            .filter(|unit| unit.eq_ignore_ascii_case(b"bytes "))
+            .map(|_| &text[6..])?;
+        let dash = memchr::memchr(b'-', rest)?;
+        let slash = memchr::memchr(b'/', rest)?;
+        let first = decimal(&rest[..dash])?;
+        let last = decimal(rest.get(dash + 1..slash)?)?;
+        let complete_len = decimal(&rest[slash + 1..])?;
+        if first > last || last >= complete_len {
+            return None;
+        }
+        let range = first..last + 1;
+        let declared = head.fields.get("content-length").and_then(decimal);
+        (declared.unwrap_or(0) <= range.end - range.start).then_some(Part {
+            range,
+            complete_len,
+        })
+    }
+
+    /// The bytes of it that came: a message may end before its Content-Range does (RFC 9111 §3.3).
+    pub fn received(&self, bytes: u64) -> Range<u64> {
+        self.range.start..self.range.end.min(self.range.start.saturating_add(bytes))
+    }
+}
+
+/// Whether a request asks for one range that a backend may be asked for in its place.
+pub fn asks_for_one(request: &Fields) -> bool {
+    only(request, "range").is_some_and(single_range)
+}
+
+/// The bytes that a request wants of a stored part of which `received` is here, as positions in the whole
+/// content; `None` when they are not all here, or If-Range does not hold.
+pub fn wanted(
+    request: &Fields,
+    stored: &ResponseHead,
+    part: &Part,
+    received: &Range<u64>,
+) -> Option<Range<u64>> {
+    if request.contains("if-range") {
+        let condition = only(request, "if-range")?;
+        if !if_range_holds(condition, stored) {
+            return None;
+        }
+    }
+    match requested_of(only(request, "range")?, part.complete_len)? {
+        RangeRequest::Single(range)
+            if received.start <= range.start && range.end <= received.end =>
+        {
+            Some(range)
+        }
+        _ => None,
+    }
+}
+
+/// RFC 9111 §3.4: whether two answers are parts, or the whole, of one representation: they share a strong
+/// validator.
+pub fn may_combine(stored: &ResponseHead, newer: &ResponseHead) -> bool {
+    if !has_strong_validator(stored) || !has_strong_validator(newer) {
+        return false;
+    }
+    let (ours, theirs) = (validators(stored), validators(newer));
+    match (ours.etag, theirs.etag) {
+        (Some(ours), Some(theirs)) => ours.strong_eq(&theirs),
+        (None, None) => ours.last_modified == theirs.last_modified,
+        _ => false,
+    }
+}
+
+/// What completes a stored part that begins or ends the content; `None` where two requests would be needed, or
+/// nothing says that the rest would fit.
+pub fn missing(stored: &ResponseHead, part: &Part, received: &Range<u64>) -> Option<Missing> {
+    let range = if received.start == 0 {
+        received.end..part.complete_len
+    } else if received.end == part.complete_len {
+        0..received.start
+    } else {
+        return None;
+    };
+    if range.is_empty() || received.is_empty() || !has_strong_validator(stored) {
+        return None;
+    }
+    let name = match validators(stored).etag {
+        Some(tag) if tag.strength == Strength::Strong => "etag",
+        _ => "last-modified",
+    };
+    Some(Missing {
+        range,
+        if_range: only(&stored.fields, name)?.to_vec(),
+    })
+}
+
+/// Asks for what is missing, and for the whole should it belong to something else by now.
+pub fn ask_for(request: &mut Fields, missing: &Missing) {
+    let Range { start, end } = missing.range;
+    request.set("Range", format!("bytes={start}-{}", end - 1));
+    request.set("If-Range", &missing.if_range[..]);
+}
+
+/// The head of parts put together: the fields of the newest (RFC 9111 §3.4), as those of a 200 where nothing
+/// is missing any more.
+pub fn combined_head(newest: &ResponseHead, range: &Range<u64>, complete_len: u64) -> ResponseHead {
+    let mut head = newest.clone();
+    hop_by_hop::strip(&mut head.fields);
+    if *range == (0..complete_len) {
+        head.status = 200;
+        head.reason = Box::default();
+        head.fields.remove("content-range");
+    } else {
+        head.fields
+            .set("Content-Range", content_range(range, complete_len));
+    }
+    head.fields
+        .set("Content-Length", (range.end - range.start).to_string());
+    head
+}
+
+/// A request for a part, as far as its answer hangs on it: what requests that wait for each other share.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Asked {
+    range: Box<[u8]>,
+    if_range: Option<Box<[u8]>>,
+}
+
+impl Asked {
+    /// `None` for requests for the whole.
+    pub fn by(request: &Fields) -> Option<Asked> {
+        Some(Asked {
+            range: only(request, "range")?.into(),
+            if_range: request.get("if-range").map(Box::from),
+        })
+    }
+
+    /// Asks a backend the same.
+    pub fn add_to(&self, request: &mut Fields) {
+        request.set("Range", &self.range);
+        if let Some(condition) = &self.if_range {
+            request.set("If-Range", condition);
+        }
+    }
+
+    pub fn heap_bytes(&self) -> usize {
+        self.range.len() + self.if_range.as_ref().map_or(0, |text| text.len())
+    }
+}
