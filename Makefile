@@ -5,11 +5,16 @@ CARGO ?= cargo
 LOCKED ?= --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build run test lint
+# Where `make conformance` has http-cache-tests from; SUITE=FOLDER takes a checkout of its repository instead.
+SUITE ?=
+# The list of tests it runs: id, kind.
+TESTS ?= tests.tsv
+
+.PHONY: help deps build run test lint conformance
 
 help: ## What can be made here
-	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r target text; do \
-		printf '  make %-6s %s\n' "$$target" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r target text; do \
+		printf '  make %-11s %s\n' "$$target" "$$text"; done
 
 deps: ## Install what is missing on Debian: PostgreSQL, a C compiler, cmake
 	@.ci/deps
@@ -26,6 +31,10 @@ test: deps ## Run all tests, with a real PostgreSQL
 	$(CARGO) test $(LOCKED) --workspace --doc --quiet
 	$(CARGO) build $(LOCKED) --workspace --bins
 	$(CARGO) nextest run $(LOCKED) --workspace
+
+conformance: deps ## Run the public suite http-cache-tests against the front door
+	$(CARGO) build $(LOCKED) -p proxy --bins
+	@load-tests/conformance/run $(if $(SUITE),--suite $(SUITE)) --tests $(TESTS)
 
 lint: ## Check format, clippy, documentation, licences and sources
 	@.ci/deps build

@@ -357,7 +357,10 @@ async fn a_stale_answer_is_served_while_one_request_refreshes_it() {
 async fn grace_covers_answers_that_say_nothing_of_staleness() {
     const DELAY: Duration = Duration::from_millis(1500);
     let backend = counting(DELAY, &[("Cache-Control", "max-age=1")]).await;
-    let front = Front::start(backend.address).await;
+    let front = Front::start_with(backend.address, |settings| {
+        settings.set_text("cache.grace", "10s");
+    })
+    .await;
     assert_eq!(front.get("/page").await.text(), "1");
     sleep(Duration::from_millis(1300)).await;
     let (bodies, took) = crowd(&front, "/page").await;
@@ -729,7 +732,10 @@ async fn purged_answers_are_gone_with_all_variants() {
 async fn softly_purged_answers_are_served_while_they_are_fetched_anew() {
     const DELAY: Duration = Duration::from_millis(1000);
     let backend = counting(DELAY, &[FRESH]).await;
-    let front = Front::start(backend.address).await;
+    let front = Front::start_with(backend.address, |settings| {
+        settings.set_text("cache.grace", "10s");
+    })
+    .await;
     store(&front, &["/a"]).await;
     let purge = Request::new("PURGE", "/a").field("Lacquer-Purge", "soft");
     assert_eq!(front.ask(&purge).await.status(), 200);
