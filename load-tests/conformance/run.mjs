@@ -12,10 +12,10 @@ import { mkdtemp, readFile, rm, stat } from 'node:fs/promises'
 import net from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { pathToFileURL } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
 
-const here = import.meta.dirname
+const here = path.dirname(fileURLToPath(import.meta.url))
 const { values: options } = parseArgs({
   options: {
     suite: { type: 'string' },
