@@ -19,6 +19,7 @@ pub mod hop_by_hop;
 pub mod invalidation;
 pub mod key;
 pub mod range;
+pub mod request_fault;
 pub mod revalidation;
 pub mod status;
 pub mod storability;
