@@ -242,7 +242,9 @@ impl Front {
             NotStored::Authorization => Counter::NotStoredAuthorization,
             NotStored::VaryStar => Counter::NotStoredVaryStar,
             NotStored::SetCookie => Counter::NotStoredSetCookie,
-            NotStored::Status | NotStored::Condition => Counter::NotStoredStatus,
+            NotStored::Status | NotStored::Condition | NotStored::RequestFault => {
+                Counter::NotStoredStatus
+            }
             NotStored::NoFreshness | NotStored::NoValidator => Counter::NotStoredNoFreshness,
             NotStored::Partial => Counter::NotStoredPartial,
             NotStored::TooLarge => Counter::NotStoredTooLarge,

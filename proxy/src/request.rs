@@ -663,7 +663,7 @@ impl Machine<'_> {
                 ..self.request.head.clone()
             });
         }
-        forward::make_shareable(&mut fetch.head.fields);
+        forward::make_shareable(&mut fetch.head);
         if let Some(asked) = asked {
             asked.add_to(&mut fetch.head.fields);
         }
@@ -673,7 +673,9 @@ impl Machine<'_> {
     /// The head a pass sends.
     fn private_fetch(&self) -> Fetch {
         let mut head = self.request.head.clone();
-        hop_by_hop::strip(&mut head.fields);
+        // What Connection lists is gone already. To take it out here would let a client list what was added since.
+        head.fields
+            .retain(|field| !hop_by_hop::is_hop_by_hop(field.name));
         Fetch {
             head,
             request: Arc::new(self.request.head.clone()),

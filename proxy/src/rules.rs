@@ -21,6 +21,7 @@ pub mod invalidation;
 pub mod key;
 pub mod part;
 pub mod range;
+pub mod request_fault;
 pub mod revalidation;
 pub mod status;
 pub mod storability;

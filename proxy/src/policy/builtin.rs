@@ -178,7 +178,8 @@ impl Policy for Builtin {
             &object.directives,
             directives,
             now,
-            self.settings.grace,
+            // None where the answer had no lifetime to begin with.
+            self.settings.grace.min(object.times().grace),
         ) {
             Reuse::Fresh | Reuse::StaleByRequest => Hit::Deliver,
             Reuse::StaleWhileRevalidate => Hit::DeliverAndRefresh,
@@ -326,6 +327,7 @@ XID: {xid}
                 | NotStored::RequestNoStore
                 | NotStored::Partial
                 | NotStored::Condition
+                | NotStored::RequestFault
                 | NotStored::Authorization => Storage::Private {
                     because: Some(because),
                 },
@@ -345,6 +347,9 @@ XID: {xid}
         let grace = match directives.stale_while_revalidate {
             _ if directives.forbids_stale() => Duration::ZERO,
             Some(window) => window,
+            // An origin that gives no lifetime, or none above zero, wants to be asked each time; the operator's grace
+            // would make it seconds in which one client's page goes to others.
+            None if times.lifetime.duration.is_zero() => Duration::ZERO,
             None => self.settings.grace,
         };
         let keep = if !conditional::validators(head).is_empty() {

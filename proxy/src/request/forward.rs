@@ -1,7 +1,8 @@
 //! The fields of a request that change on the way to a backend.
 
 use crate::downstream::ConnectionInfo;
-use crate::http::{Fields, RequestHead};
+use crate::http::RequestHead;
+use crate::rules::key::canonical_authority;
 
 /// Fields that make an answer fit one client's copy or one client's wish. A shared fetch goes without: the
 /// cache answers them itself, from what it stores. If-Match and If-Unmodified-Since are not among them: only the
@@ -15,11 +16,16 @@ const CLIENT_OWN: [&str; 5] = [
 ];
 
 /// Fields by which a client could make a backend answer for another scheme, host, path or method than the one
-/// the object is stored under. Frameworks read them although they are in no cache key.
-const REWRITES: [&str; 21] = [
+/// the object is stored under, or send a file of its choice. Frameworks read them although they are in no cache key.
+const REWRITES: [&str; 37] = [
+    "Base-URL",
     "Forwarded",
     "Front-End-Https",
+    "X-Accel-Mapping",
+    "X-Envoy-Original-Host",
+    "X-Envoy-Original-Path",
     "X-Forwarded-Host",
+    "X-Forwarded-Method",
     "X-Forwarded-Path",
     "X-Forwarded-Port",
     "X-Forwarded-Prefix",
@@ -29,25 +35,52 @@ const REWRITES: [&str; 21] = [
     "X-Forwarded-SSL",
     "X-Forwarded-URI",
     "X-Host",
+    "X-HTTP-DestinationURL",
     "X-HTTP-Host-Override",
     "X-HTTP-Method",
     "X-HTTP-Method-Override",
+    "X-Invoke-Path",
+    "X-Invoke-Query",
     "X-Method-Override",
+    "X-Middleware-Rewrite",
+    "X-Middleware-Subrequest",
+    "X-Now-Route-Matches",
     "X-Original-Host",
+    "X-Original-Method",
     "X-Original-URI",
     "X-Original-URL",
     "X-Rewrite-URL",
+    "X-Scheme",
+    "X-Script-Name",
+    "X-Sendfile-Type",
+    "X-Url-Rewrite",
     "X-URL-Scheme",
 ];
 
-/// Takes out what must not reach a backend in a fetch whose answer others may get.
-pub(super) fn make_shareable(fields: &mut Fields) {
-    fields.retain(|field| {
-        !CLIENT_OWN
-            .iter()
-            .chain(&REWRITES)
-            .any(|name| name.eq_ignore_ascii_case(field.name))
-    });
+/// Beginnings of names that choose an answer in their usual spelling. Spelled with `_`, no Vary names them, and a
+/// backend behind CGI or WSGI still reads them as if they were spelled with `-`.
+const CHOOSING: [&str; 5] = ["accept-", "if-", "sec-", "user-agent", "x-forwarded-"];
+
+/// Takes out what must not reach a backend in a fetch whose answer others may get, and gives Host the one
+/// spelling that the key has: `A:80` and `a` are one key, and a backend could answer them apart.
+pub(super) fn make_shareable(head: &mut RequestHead) {
+    let host = canonical_authority(head.scheme, &head.authority).into_owned();
+    if host != head.authority {
+        head.fields.set("Host", &host);
+        head.authority = host;
+    }
+    head.fields.retain(|field| is_shareable(field.name));
+}
+
+fn is_shareable(name: &str) -> bool {
+    let mut withheld = CLIENT_OWN.iter().chain(&REWRITES);
+    if !name.contains('_') {
+        return !withheld.any(|known| known.eq_ignore_ascii_case(name));
+    }
+    // CGI's variables know no difference between the two characters (RFC 3875 §4.1.18).
+    let hyphenated = name.replace('_', "-").to_ascii_lowercase();
+    !withheld.any(|known| known.eq_ignore_ascii_case(&hyphenated))
+        && !CHOOSING.iter().any(|begin| hyphenated.starts_with(begin))
 }
 
 /// The protocols among those offered that a backend may be asked to switch to (RFC 9110 §7.8). Other versions of
@@ -89,6 +122,7 @@ pub(super) fn add_forwarded(head: &mut RequestHead, connection: &ConnectionInfo)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::{Method, Scheme, Version};
 
     #[test]
     fn backends_are_not_asked_to_speak_another_http() {
@@ -104,21 +138,50 @@ mod tests {
         check("", None);
     }
 
+    fn shared(authority: &str, lines: &[(&str, &str)]) -> RequestHead {
+        let mut head = RequestHead {
+            method: Method::Get,
+            target: "/".to_owned(),
+            authority: authority.to_owned(),
+            scheme: Scheme::Http,
+            version: Version::Http11,
+            fields: lines.iter().copied().collect(),
+        };
+        make_shareable(&mut head);
+        head
+    }
+
     #[test]
     fn shared_fetches_carry_neither_conditions_nor_rewrites() {
-        let mut fields: Fields = [
-            ("Host", "a"),
-            ("if-none-match", "\"1\""),
-            ("RANGE", "bytes=0-1"),
-            ("X-Forwarded-Host", "evil"),
-            ("Accept", "*/*"),
-        ]
-        .into_iter()
-        .collect();
-        make_shareable(&mut fields);
-        assert_eq!(
-            fields.iter().map(|field| field.name).collect::<Vec<_>>(),
-            ["Host", "Accept"]
+        let head = shared(
+            "a",
+            &[
+                ("Host", "a"),
+                ("if-none-match", "\"1\""),
+                ("RANGE", "bytes=0-1"),
+                ("X-Forwarded-Host", "evil"),
+                ("x_forwarded_host", "evil"),
+                ("X_HTTP-Method_Override", "PUT"),
+                ("If_Match", "x"),
+                ("ACCEPT_LANGUAGE", "de"),
+                ("api_key", "1"),
+                ("Accept", "*/*"),
+            ],
         );
+        let left: Vec<_> = head.fields.iter().map(|field| field.name).collect();
+        assert_eq!(left, ["Host", "api_key", "Accept"]);
+    }
+
+    #[test]
+    fn shared_fetches_name_the_host_as_the_key_does() {
+        let check = |authority: &str, expected: &str| {
+            let head = shared(authority, &[("Host", authority), ("Accept", "*/*")]);
+            assert_eq!(head.authority, expected);
+            let lines: Vec<_> = head.fields.get_all("host").collect();
+            assert_eq!(lines, [expected.as_bytes()]);
+        };
+        check("a", "a");
+        check("Example.ORG:80", "example.org");
+        check("a:0081", "a:81");
     }
 }

@@ -8,6 +8,12 @@ pub fn is_heuristically_cacheable(status: u16) -> bool {
     )
 }
 
+/// 400, 413 and 431: the origin could not or would not read the message, so its answer says nothing about the
+/// target (RFC 9110 §15.5.1, §15.5.14; RFC 6585 §5). Of 414 the target itself is the cause, and that is in the key.
+pub fn is_about_the_message(status: u16) -> bool {
+    matches!(status, 400 | 413 | 431)
+}
+
 /// Whether the caching requirements of a status are known and met here, which is what must-understand
 /// asks (RFC 9111 §5.2.2.3). 206 and 304 have requirements of their own and are decided before this.
 pub fn is_understood(status: u16) -> bool {

@@ -9,6 +9,7 @@ use super::freshness::is_explicit;
 use super::hop_by_hop;
 use super::invalidation::is_located_at_target;
 use super::part::Part;
+use super::request_fault;
 use super::status;
 use super::vary::Vary;
 use crate::http::{Fields, Method, RequestHead, ResponseHead};
@@ -84,6 +85,8 @@ pub enum NotStored {
     TooLarge,
     /// Neither freshness nor a validator: it could never be used again.
     NoValidator,
+    /// An error to a request whose head may have caused it ([`super::request_fault`]).
+    RequestFault,
 }
 
 impl fmt::Display for NotStored {
@@ -104,6 +107,7 @@ impl fmt::Display for NotStored {
             NotStored::NoFreshness => "no-freshness",
             NotStored::TooLarge => "too-large",
             NotStored::NoValidator => "no-validator",
+            NotStored::RequestFault => "request-fault",
         })
     }
 }
@@ -138,6 +142,10 @@ pub fn may_store(
     let is_part = request.fields.contains("range") && Part::of(response).is_some();
     refuse_when(response.status == 206 && !is_part, NotStored::Partial)?;
     refuse_when(answers_a_condition(request, response), NotStored::Condition)?;
+    refuse_when(
+        response.status >= 400 && request_fault::is_likely(request),
+        NotStored::RequestFault,
+    )?;
     refuse_when(
         rules.client_directives == ClientDirectives::Honour
             && RequestDirectives::of(&request.fields).no_store,
@@ -179,7 +187,8 @@ pub fn may_store(
         return Ok(());
     }
     refuse_when(
-        !directives.public && !status::is_heuristically_cacheable(response.status),
+        status::is_about_the_message(response.status)
+            || !directives.public && !status::is_heuristically_cacheable(response.status),
         NotStored::NoFreshness,
     )?;
     refuse_when(
@@ -337,6 +346,10 @@ mod tests {
         );
         check(&get, 302, &[etag, public], STRICT, Ok(()));
         check(&get, 302, &[public], STRICT, Err(NotStored::NoValidator));
+        for status in [400, 413, 431] {
+            let lines = [etag, last_modified, public];
+            check(&get, status, &lines, STRICT, Err(NotStored::NoFreshness));
+        }
         let expires = ("expires", "Sun, 06 Nov 1994 08:49:37 GMT");
         let cdn = ("cdn-cache-control", "no-cache");
         check(
@@ -374,6 +387,17 @@ mod tests {
         }
         let lean = request(Method::Get, &[("content-length", "0")]);
         check(&lean, 200, &[FRESH], STRICT, Ok(()));
+    }
+
+    #[test]
+    fn errors_that_a_head_may_have_caused_are_not_stored() {
+        let long = "x".repeat(4096);
+        let get = request(Method::Get, &[("x", &long)]);
+        for status in [400, 404, 431, 500, 503, 999] {
+            check(&get, status, &[FRESH], LAX, Err(NotStored::RequestFault));
+        }
+        check(&get, 200, &[FRESH], STRICT, Ok(()));
+        check(&get, 302, &[FRESH], STRICT, Ok(()));
     }
 
     #[test]

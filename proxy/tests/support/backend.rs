@@ -47,6 +47,15 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
+    /// The head as a service that reflects everything would put it into a page.
+    pub(crate) fn echo(&self) -> String {
+        let mut text = format!("{} {}\n", self.method, self.target);
+        for (name, value) in &self.fields {
+            text.push_str(&format!("{name}: {value}\n"));
+        }
+        text
+    }
+
     /// All lines of a field, joined.
     pub(crate) fn field(&self, name: &str) -> Option<String> {
         let lines = self.fields.iter();
