@@ -26,8 +26,9 @@ const HOP_BY_HOP: [&str; 14] = [
 ];
 
 /// Fields that a sender must not list in Connection, since every recipient needs them. Listed all the
-/// same, they stay: taking them out would change where a message goes or ends, or who may reuse it.
-const NOT_FOR_CONNECTION: [&str; 4] = ["cache-control", "content-length", "host", "vary"];
+/// same, they stay: taking them out would change where a message goes or ends, who may reuse it, or leave a client
+/// waiting for a 100 that nobody was asked for.
+const NOT_FOR_CONNECTION: [&str; 5] = ["cache-control", "content-length", "expect", "host", "vary"];
 
 /// Fields that decide framing, routing, authentication or caching, or say what the content is: too late
 /// once the content has gone by (RFC 9110 §6.5.1).
