@@ -193,12 +193,13 @@ mod tests {
             &[
                 (
                     "Connection",
-                    "Host, content-length, Cache-Control, vary, cookie",
+                    "Host, content-length, Cache-Control, vary, Expect, cookie",
                 ),
                 ("Host", "a"),
                 ("Content-Length", "1"),
                 ("Cache-Control", "private"),
                 ("Vary", "b"),
+                ("Expect", "100-continue"),
                 ("Cookie", "c"),
             ],
             &[
@@ -206,6 +207,7 @@ mod tests {
                 ("Content-Length", "1"),
                 ("Cache-Control", "private"),
                 ("Vary", "b"),
+                ("Expect", "100-continue"),
             ],
         );
         check(&[("Connection", "a b, \"x\", "), ("x", "1")], &[("x", "1")]);
