@@ -11,6 +11,7 @@ mod control;
 mod decode;
 mod encode;
 mod error;
+mod extension;
 mod request;
 mod response;
 mod scan;
@@ -19,7 +20,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use control::parse_length;
+pub(crate) use control::{is_disguised_framing, parse_length};
 pub(crate) use decode::has_forbidden_trailer;
 pub use decode::{Decoded, Decoder};
 pub(crate) use encode::write_chosen_fields;

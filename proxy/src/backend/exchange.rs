@@ -15,7 +15,7 @@ use super::upload::{Gate, Upload};
 use super::wire::{Awaited, Stop, Waiting, Wire};
 use crate::http::{Method, RequestHead, ResponseHead};
 use crate::http1::{
-    HeadLimits, ParsedResponse, SentFraming, parse_response, write_field, write_fields,
+    HeadLimits, ParsedResponse, Persistence, SentFraming, parse_response, write_field, write_fields,
 };
 
 /// Informational responses to one request; more are a way to keep us busy.
@@ -102,11 +102,15 @@ pub(super) async fn exchange(
         false => Gate::Open,
     };
     upload.start(head, gate);
+    let is_last = has_unexpected_body(request.head, &upload);
     let mut wire = Wire::new(connection.stream, upload, timeouts);
-    let parsed = match receive_head(&mut wire, &server, limits, request).await {
+    let mut parsed = match receive_head(&mut wire, &server, limits, request).await {
         Ok(parsed) => parsed,
         Err(failed) => return Err((failed, wire.upload, lease)),
     };
+    if is_last {
+        parsed.persistence = Persistence::Close;
+    }
     let status = parsed.head.status;
     let tunnel =
         status == 101 || (request.head.method == Method::Connect && (200..300).contains(&status));
@@ -155,6 +159,7 @@ async fn receive_head(
 ) -> Result<ParsedResponse, Failed> {
     let mut answered = false;
     let mut informational = 0;
+    let mut persistence = Persistence::KeepAlive;
     loop {
         let received = match wire.receive(Awaited::Head, &server.counters).await {
             Ok(count) => count,
@@ -172,14 +177,19 @@ async fn receive_head(
             continue;
         }
         while !wire.input.is_empty() {
-            let parsed = match parse_response(&wire.input, limits, &request.head.method) {
+            let mut parsed = match parse_response(&wire.input, limits, &request.head.method) {
                 Ok(Some(parsed)) => parsed,
                 Ok(None) => break,
                 Err(error) => return Err(malformed(server, error.into())),
             };
             wire.input.advance(parsed.consumed);
             server.counters.beresp_hdrbytes.add(parsed.consumed as u64);
+            // An informational head that declares a body leaves in doubt whose head comes next.
+            if parsed.persistence == Persistence::Close {
+                persistence = Persistence::Close;
+            }
             if !parsed.head.is_informational() || parsed.head.status == 101 {
+                parsed.persistence = persistence;
                 return Ok(parsed);
             }
             informational += 1;
@@ -279,7 +289,9 @@ fn request_head(
             write_field(&mut out, "Connection", b"Upgrade");
             write_field(&mut out, "Upgrade", protocol.as_bytes());
         }
-        None if !connector.keeps() => write_field(&mut out, "Connection", b"close"),
+        None if !connector.keeps() || has_unexpected_body(request.head, upload) => {
+            write_field(&mut out, "Connection", b"close");
+        }
         None => {}
     }
     let framing = upload.framing();
@@ -297,6 +309,17 @@ fn request_head(
         "requests describe nothing"
     );
     out.into()
+}
+
+/// The request has a body that its method gives no meaning to (RFC 9110 §9.3). Some servers do not look for one there,
+/// and take it for the next request: so there is no next one on this connection, for them to read and for us to
+/// get the answer of ("CL.0").
+fn has_unexpected_body(head: &RequestHead, upload: &Upload) -> bool {
+    upload.has_body()
+        && matches!(
+            head.method,
+            Method::Get | Method::Head | Method::Options | Method::Delete | Method::Trace
+        )
 }
 
 fn expects_continue(head: &RequestHead) -> bool {

@@ -18,6 +18,8 @@ pub(super) struct ControlFields<'a> {
     connection_upgrade: bool,
     upgrade: Option<&'a [u8]>,
     pub(super) expect: ExpectField,
+    /// A field is there that [`is_disguised_framing`].
+    pub(super) has_disguised_framing: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +73,9 @@ impl<'a> ControlFields<'a> {
                 }
                 17 if field.name.eq_ignore_ascii_case("transfer-encoding") => {
                     control.codings.add(field.value);
+                }
+                14 | 17 if is_disguised_framing(field.name) => {
+                    control.has_disguised_framing = true;
                 }
                 _ => {}
             }
@@ -203,6 +208,18 @@ fn is_undefined(coding: &[u8]) -> bool {
             .to_ascii_lowercase()
             .windows(7)
             .any(|part| part == b"chunked")
+}
+
+/// Content-Length or Transfer-Encoding with an underscore for its hyphen. To us that is a name like any other; but
+/// gateways that hand fields on as variables (CGI and its heirs) cannot tell the two apart, and frame by it.
+pub(crate) fn is_disguised_framing(name: &str) -> bool {
+    let is = |known: &str| {
+        name.len() == known.len()
+            && name.bytes().zip(known.bytes()).all(|(byte, known)| {
+                byte.eq_ignore_ascii_case(&known) || (byte == b'_' && known == b'-')
+            })
+    };
+    name.contains('_') && (is("content-length") || is("transfer-encoding"))
 }
 
 /// `1*DIGIT` that fits 64 bits; no sign, no space, no list.

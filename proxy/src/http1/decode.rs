@@ -3,6 +3,8 @@
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr;
 
+use super::control::is_disguised_framing;
+use super::extension::is_extension;
 use super::scan::Section;
 use super::{BadBody, BodyFraming, HeadLimits};
 use crate::http::Fields;
@@ -163,7 +165,7 @@ impl Decoder {
         Ok(Some((size, line_feed + 1)))
     }
 
-    /// RFC 9112 §7.1.1: nothing, or `BWS ";" …`.
+    /// RFC 9112 §7.1.1: nothing, or extensions.
     fn check_extension(&mut self, extension: &[u8]) -> Result<(), BadBody> {
         if extension.is_empty() {
             return Ok(());
@@ -172,10 +174,7 @@ impl Decoder {
             return Err(BadBody::ChunkSize);
         }
         self.extension_bytes += extension.len();
-        let has_control = extension
-            .iter()
-            .any(|byte| (*byte < 0x20 && *byte != b'\t') || *byte == 0x7f);
-        if has_control || self.extension_bytes > EXTENSION_BYTES_MAX {
+        if !is_extension(extension) || self.extension_bytes > EXTENSION_BYTES_MAX {
             return Err(BadBody::ChunkExtension);
         }
         Ok(())
@@ -214,9 +213,8 @@ pub(crate) fn has_forbidden_trailer(trailers: &Fields) -> bool {
         "upgrade",
     ];
     trailers.iter().any(|field| {
-        FORBIDDEN
-            .iter()
-            .any(|name| field.name.eq_ignore_ascii_case(name))
+        let is = |name: &&str| field.name.eq_ignore_ascii_case(name);
+        FORBIDDEN.iter().any(is) || is_disguised_framing(field.name)
     })
 }
 

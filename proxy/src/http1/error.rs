@@ -9,7 +9,8 @@ pub enum Malformed {
     /// RFC 9112 §5.2: a line that starts with white space.
     #[error("a field is folded over several lines")]
     FoldedField,
-    /// No token before the colon, white space before it, or no colon at all.
+    /// No token before the colon, white space before it, or no colon at all; or one of the names that frame a message,
+    /// with an underscore for its hyphen.
     #[error("invalid field name")]
     FieldName,
     /// CR, NUL or another control character in a field value.
@@ -101,7 +102,7 @@ pub enum BadBody {
     /// No hexadecimal digits, too many of them, or something else than an extension behind them.
     #[error("invalid chunk size")]
     ChunkSize,
-    /// The extensions of one chunk, or of all together, are too long or hold control characters.
+    /// The extensions of one chunk are not written as the RFC has it, or they, or those of all chunks, are too long.
     #[error("invalid or too long chunk extension")]
     ChunkExtension,
     /// No CRLF after the data of a chunk.

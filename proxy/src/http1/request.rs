@@ -5,7 +5,7 @@ use memchr::memchr;
 use super::control::{ControlFields, Declared, ExpectField};
 use super::scan::{Section, WireVersion, parse_version};
 use super::target::{Target, is_authority};
-use super::{BodyFraming, HeadLimits, Persistence, Refused};
+use super::{BodyFraming, HeadLimits, Malformed, Persistence, Refused};
 use crate::http::{Method, RequestHead, Scheme, Version};
 
 /// RFC 9112 §2.2 asks to ignore at least one empty line before a request; more than a few is no client.
@@ -63,6 +63,9 @@ pub fn parse_request(
     let target = Target::parse(target, &method, scheme)?;
     let mut fields = section.fields()?;
     let control = ControlFields::of(&fields);
+    if control.has_disguised_framing {
+        return Err(Malformed::FieldName.into());
+    }
 
     let authority = authority(&control, target.authority, version)?;
     let host_differs = control.host != authority.map(str::as_bytes);
@@ -78,9 +81,13 @@ pub fn parse_request(
     let expectation = match control.expect {
         // RFC 9110 §10.1.1: an HTTP/1.0 client cannot expect anything.
         _ if version == Version::Http10 => Expectation::Nothing,
-        ExpectField::Absent => Expectation::Nothing,
-        ExpectField::Continue => Expectation::Continue,
         ExpectField::Unknown => return Err(Refused::Expectation),
+        ExpectField::Absent => Expectation::Nothing,
+        // Nobody can be told to go on with nothing.
+        ExpectField::Continue if matches!(framing, BodyFraming::Empty | BodyFraming::Length(0)) => {
+            Expectation::Nothing
+        }
+        ExpectField::Continue => Expectation::Continue,
     };
     let persistence = control.persistence(version);
     let upgrade = control.upgrade(version);

@@ -26,8 +26,9 @@ const HOP_BY_HOP: [&str; 14] = [
 ];
 
 /// Fields that a sender must not list in Connection, since every recipient needs them. Listed all the
-/// same, they stay: taking them out would change where a message goes or ends, or who may reuse it.
-const NOT_FOR_CONNECTION: [&str; 4] = ["cache-control", "content-length", "host", "vary"];
+/// same, they stay: taking them out would change where a message goes or ends, who may reuse it, or leave a client
+/// waiting for a 100 that nobody was asked for.
+const NOT_FOR_CONNECTION: [&str; 5] = ["cache-control", "content-length", "expect", "host", "vary"];
 
 /// Fields that decide framing, routing, authentication or caching, or say what the content is: too late
 /// once the content has gone by (RFC 9110 §6.5.1).
@@ -192,12 +193,13 @@ mod tests {
             &[
                 (
                     "Connection",
-                    "Host, content-length, Cache-Control, vary, cookie",
+                    "Host, content-length, Cache-Control, vary, Expect, cookie",
                 ),
                 ("Host", "a"),
                 ("Content-Length", "1"),
                 ("Cache-Control", "private"),
                 ("Vary", "b"),
+                ("Expect", "100-continue"),
                 ("Cookie", "c"),
             ],
             &[
@@ -205,6 +207,7 @@ mod tests {
                 ("Content-Length", "1"),
                 ("Cache-Control", "private"),
                 ("Vary", "b"),
+                ("Expect", "100-continue"),
             ],
         );
         check(&[("Connection", "a b, \"x\", "), ("x", "1")], &[("x", "1")]);

@@ -353,7 +353,12 @@ async fn check_post(fields: Lines<'_>, status: u16, serves: bool) {
 async fn an_answer_to_post_that_is_its_targets_content_serves_get() {
     let own = ("Content-Location", "/a?b");
     check_post(&[FRESH, own], 200, true).await;
-    check_post(&[FRESH, ("Content-Location", "http://example.org/a?b")], 200, true).await;
+    check_post(
+        &[FRESH, ("Content-Location", "http://example.org/a?b")],
+        200,
+        true,
+    )
+    .await;
     check_post(&[("Cache-Control", "public"), own, TAG], 200, false).await;
     check_post(&[FRESH], 200, false).await;
     check_post(&[FRESH, ("Content-Location", "/a")], 200, false).await;

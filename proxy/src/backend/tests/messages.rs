@@ -120,7 +120,7 @@ async fn check(
 async fn responses_end_where_they_say() {
     use Server::{Ends, Waits};
     use Then::{Closed, Kept};
-    let cases: [Case; 28] = [
+    let cases: [Case; 30] = [
         (
             Method::Get,
             "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc",
@@ -211,6 +211,21 @@ async fn responses_end_where_they_say() {
             Waits,
             Ok("bad"),
             Kept,
+        ),
+        (
+            Method::Get,
+            "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc",
+            Waits,
+            Ok("abc"),
+            Kept,
+        ),
+        // What was announced may yet come, in place of the next response.
+        (
+            Method::Get,
+            "HTTP/1.1 103 Early Hints\r\nContent-Length: 3\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc",
+            Waits,
+            Ok("abc"),
+            Closed,
         ),
         // Bytes that nobody asked for: the place of the next response is in doubt.
         (
@@ -612,4 +627,42 @@ async fn pool_that_keeps_nothing_says_so() {
         assert!(head.contains("\r\nConnection: close\r\n"), "{head}");
     }
     assert_eq!(counters(&pool, 0).recycled, 0);
+}
+
+#[tokio::test]
+async fn a_body_that_a_method_gives_no_meaning_to_is_the_last_on_its_connection() {
+    for (method, pieces, then) in [
+        (Method::Get, &["GET / HTTP/1.1\r\n\r\n"][..], Then::Closed),
+        (Method::Delete, &["x"], Then::Closed),
+        (Method::Post, &["x"], Then::Kept),
+        (Method::Other("REPORT".into()), &["x"], Then::Kept),
+    ] {
+        let (heads, mut seen) = mpsc::unbounded_channel();
+        let address = serve(move |_, mut peer| {
+            let heads = heads.clone();
+            async move {
+                heads.send(peer.head().await).expect("a test that waits");
+                // It takes the content for the next request, and stays.
+                peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                    .await;
+                peer.closed().await;
+            }
+        })
+        .await;
+        let pool = pool(&[address]);
+        let head = request(method, "/");
+        let mut response = send(
+            &pool,
+            &head,
+            body_of(Some(pieces[0].len() as u64), pieces, None),
+        )
+        .await
+        .expect("an answer");
+        assert_eq!(read(&mut response).await.expect("a body"), "");
+        let sent = heard(&mut seen).await.expect("a head");
+        let says_close = sent.contains("Connection: close\r\n");
+        assert_eq!(says_close, then == Then::Closed, "{sent}");
+        let kept = counters(&pool, 0).recycled == 1;
+        assert_eq!(kept, then == Then::Kept, "{sent}");
+    }
 }

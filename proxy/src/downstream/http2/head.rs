@@ -8,7 +8,9 @@ use super::super::settings::DownstreamSettings;
 use crate::http::{
     Field, Fields, Method, RequestHead, ResponseHead, Scheme, Version, reason_phrase,
 };
-use crate::http1::{Expectation, Malformed, Refused, Target, is_authority, parse_length};
+use crate::http1::{
+    Expectation, Malformed, Refused, Target, is_authority, is_disguised_framing, parse_length,
+};
 
 /// Reads a request head. `h2` has checked that the pseudo-header fields are there, once and first, and that
 /// connection-specific fields are not.
@@ -109,6 +111,10 @@ fn fields(headers: &HeaderMap, authority: &str) -> Result<Fields, Refused> {
                 append(&mut fields, name, length)?;
             }
             "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "upgrade" => {
+                return Err(Malformed::FieldName.into());
+            }
+            // Behind us it would frame a message of HTTP/1.
+            disguised if is_disguised_framing(disguised) => {
                 return Err(Malformed::FieldName.into());
             }
             _ => {

@@ -153,6 +153,7 @@ fn bad_chunks_are_refused() {
     check_bad("1\r\nx\r0\r\n\r\n", BadBody::ChunkEnd);
     check_bad("1;a\rb\r\nx\r\n0\r\n\r\n", BadBody::ChunkExtension);
     check_bad("1;a\0\r\nx\r\n0\r\n\r\n", BadBody::ChunkExtension);
+    check_bad("1;a=\"\r\nx\r\n0\r\n\r\n", BadBody::ChunkExtension);
     check_bad("ffffffffffffffff\r\nx", BadBody::Truncated);
     check_bad("1\r\nx\r\n", BadBody::Truncated);
     check_bad("1\r\nx\r\n0\r\n", BadBody::Truncated);
@@ -187,6 +188,7 @@ fn bad_trailers_are_refused() {
         ("transfer-encoding: chunked\r\n", BadBody::ForbiddenTrailer),
         ("Host: a\r\n", BadBody::ForbiddenTrailer),
         ("Connection: close\r\n", BadBody::ForbiddenTrailer),
+        ("Content_Length: 1\r\n", BadBody::ForbiddenTrailer),
     ] {
         check_bad(&format!("0\r\n{lines}\r\n"), expected);
     }

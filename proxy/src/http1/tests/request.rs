@@ -267,6 +267,25 @@ fn doubtful_lengths_are_refused() {
 }
 
 #[test]
+fn lengths_in_disguise_are_refused() {
+    for line in [
+        "Content_Length: 5",
+        "TRANSFER_encoding: chunked",
+        "transfer_Encoding:",
+    ] {
+        let input = format!("POST / HTTP/1.1\r\nHost: a\r\n{line}\r\n\r\n");
+        check(&input, Refused::Malformed(Malformed::FieldName), 400);
+    }
+    for line in [
+        "Content_Lengths: 5",
+        "Content.Length: 5",
+        "X_Forwarded_For: 5",
+    ] {
+        sound(&format!("POST / HTTP/1.1\r\nHost: a\r\n{line}\r\n\r\n"));
+    }
+}
+
+#[test]
 fn sound_lengths_are_read() {
     for (line, framing) in [
         ("X: y", BodyFraming::Empty),
@@ -459,6 +478,10 @@ fn expectations_and_upgrades_are_recognised() {
     let continues =
         "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-Continue\r\nContent-Length: 1\r\n\r\n";
     assert_eq!(sound(continues).expectation, Expectation::Continue);
+    for nothing in ["Content-Length: 0\r\n", ""] {
+        let input = format!("POST / HTTP/1.1\r\nHost: a\r\n{nothing}Expect: 100-continue\r\n\r\n");
+        assert_eq!(sound(&input).expectation, Expectation::Nothing, "{input:?}");
+    }
     assert_eq!(
         sound(&continues.replace("/1.1", "/1.0")).expectation,
         Expectation::Nothing
