@@ -16,6 +16,7 @@ use crate::downstream::ConnectionInfo;
 use crate::http::{RequestHead, ResponseHead};
 use crate::object::{Object, Times};
 use crate::rules::cache_control::{RequestDirectives, ResponseDirectives};
+use crate::rules::cache_status::ForwardReason;
 use crate::rules::key::PrimaryKey;
 use crate::rules::storability::NotStored;
 use crate::time::Timestamp;
@@ -184,6 +185,8 @@ pub struct Received<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
     pub source: Source,
+    /// Why the look-up did not do, where there was one.
+    pub forwarded: Option<ForwardReason>,
     /// Waited for another request's fetch.
     pub collapsed: bool,
     /// Whether the answer was stored, where it came by a fetch of this request.
@@ -199,6 +202,7 @@ impl Delivery {
     pub fn new(source: Source) -> Delivery {
         Delivery {
             source,
+            forwarded: None,
             collapsed: false,
             stored: None,
             fetch_status: None,

@@ -26,6 +26,7 @@ use crate::policy::{
     Synth,
 };
 use crate::rules::cache_control::RequestDirectives;
+use crate::rules::cache_status::ForwardReason;
 use crate::rules::conditional::{Precondition, evaluate};
 use crate::rules::hop_by_hop;
 use crate::rules::key::PrimaryKey;
@@ -194,8 +195,14 @@ impl Machine<'_> {
         let key = self.policy.hash(&self.request);
         let now = Timestamp::now();
         let Some(object) = self.front.look_up(key.as_bytes(), &self.request.head, now) else {
+            self.record.forwarded = Some(
+                self.front
+                    .store
+                    .lacks(key.as_bytes(), &self.request.head.fields),
+            );
             return State::Miss { key, stale: None };
         };
+        self.record.forwarded = Some(ForwardReason::UriMiss);
         match object.kind {
             Kind::HitForMiss if object.is_fresh(now) => {
                 self.front.metrics.count(Counter::CacheHitsForMiss);
@@ -231,10 +238,17 @@ impl Machine<'_> {
                 self.refresh(&key, &object);
                 self.hit(object, Source::StaleHit)
             }
-            Hit::Miss => State::Miss {
-                key,
-                stale: Some(object),
-            },
+            Hit::Miss => {
+                let is_usable = object.is_fresh(now) && !object.directives.no_cache.is_all();
+                self.record.forwarded = Some(match is_usable {
+                    true => ForwardReason::Request,
+                    false => ForwardReason::Stale,
+                });
+                State::Miss {
+                    key,
+                    stale: Some(object),
+                }
+            }
             Hit::Pass => {
                 // The look-up did hit; Varnish counts both.
                 self.front.metrics.count(Counter::CacheHits);

@@ -23,6 +23,7 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::http::Fields;
 use crate::metrics::{Counter, Metrics};
 use crate::object::{Kind, Object};
+use crate::rules::cache_status::ForwardReason;
 use crate::rules::key::PrimaryKey;
 use crate::rules::part::Asked;
 use crate::rules::vary::VaryKey;
@@ -256,6 +257,24 @@ impl Store {
             && entry.variants.contains(object)
         {
             self.put(key, entry.variants.reweighed(object));
+        }
+    }
+
+    /// Why [`Store::get`] gives nothing (RFC 9211 §2.2).
+    pub fn lacks(&self, key: &[u8], request: &Fields) -> ForwardReason {
+        let Some(entry) = self.index.get(key) else {
+            return ForwardReason::UriMiss;
+        };
+        if entry.variants.parts_for(request).next().is_some() {
+            return ForwardReason::Partial;
+        }
+        match entry
+            .variants
+            .iter()
+            .any(|object| object.kind == Kind::Response)
+        {
+            true => ForwardReason::VaryMiss,
+            false => ForwardReason::UriMiss,
         }
     }
 

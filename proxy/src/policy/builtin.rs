@@ -212,14 +212,15 @@ impl Policy for Builtin {
     ) -> Deliver {
         let marks = &self.settings.marks;
         let age = object.age(now);
-        match delivery.source {
-            Source::Hit | Source::StaleHit | Source::StaleOnError | Source::Revalidated => {
-                head.fields.set(
-                    "Age",
-                    itoa::Buffer::new().format(age.as_secs().min(AGE_MAX)),
-                );
-            }
-            Source::Miss | Source::Stale | Source::Pass | Source::Synth => {}
+        // RFC 9111 §5.1: on every answer from the store. What was fetched for this request has its origin's.
+        let is_stored = match delivery.source {
+            Source::Hit | Source::StaleHit | Source::StaleOnError | Source::Revalidated => true,
+            Source::Miss | Source::Stale => delivery.collapsed,
+            Source::Pass | Source::Synth => false,
+        };
+        if is_stored {
+            let seconds = age.as_secs().min(AGE_MAX);
+            head.fields.set("Age", itoa::Buffer::new().format(seconds));
         }
         if !marks.via.is_empty() && delivery.source != Source::Synth {
             hop_by_hop::append_via(&mut head.fields, head.version, &marks.via);
@@ -427,8 +428,9 @@ fn cache_status(
             status.detail = Some("stale-if-error".into());
             status
         }
-        Source::Revalidated | Source::Stale => CacheStatus::forward(ForwardReason::Stale),
-        Source::Miss => CacheStatus::forward(ForwardReason::UriMiss),
+        Source::Revalidated | Source::Stale | Source::Miss => {
+            CacheStatus::forward(delivery.forwarded.unwrap_or(ForwardReason::Miss))
+        }
         Source::Pass => CacheStatus::forward(match request.head.method {
             Method::Get | Method::Head => ForwardReason::Bypass,
             _ => ForwardReason::Method,

@@ -37,9 +37,10 @@ impl Machine<'_> {
         &mut self,
         object: Arc<Object>,
         reader: BodyReader,
-        delivery: Delivery,
+        mut delivery: Delivery,
         own_head: Option<Box<ResponseHead>>,
     ) -> Result<Delivered, ClientError> {
+        delivery.forwarded = self.record.forwarded;
         let now = Timestamp::now();
         let mut head = own_head.map_or_else(|| object.head.clone(), |head| *head);
         match self

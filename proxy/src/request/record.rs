@@ -9,6 +9,7 @@ use crate::downstream::{ClientError, Exchange};
 use crate::front::Front;
 use crate::metrics::{Counter, Outcome};
 use crate::policy::{Delivery, Purpose, Request, Source};
+use crate::rules::cache_status::ForwardReason;
 use crate::time::Timestamp;
 
 /// Collected on the way, used at the end.
@@ -26,6 +27,8 @@ pub(super) struct Record {
     pub(super) beside: bool,
     /// Set where the answer's source does not say it.
     pub(super) outcome: Option<Outcome>,
+    /// Why its look-up did not do.
+    pub(super) forwarded: Option<ForwardReason>,
     /// What it fetched for last, if it did.
     pub(super) purpose: Option<Purpose>,
     started: Timestamp,
@@ -43,6 +46,7 @@ impl Record {
             settled: false,
             beside: false,
             outcome: None,
+            forwarded: None,
             purpose: None,
             started,
             begun: Instant::now(),

@@ -1,7 +1,7 @@
 //! What of a message goes on to the next hop.
 
-use crate::FRESH;
 use crate::support::{Backend, Door, Seen, answer};
+use crate::{FRESH, Lines};
 
 /// What the backend sees of a request's fields: `None` where the field does not arrive.
 fn check(seen: &Seen, name: &str, expected: Option<&str>) {
@@ -128,6 +128,36 @@ async fn answers_say_how_they_came_about() {
     assert_ne!(words[0], stored);
     let pass = door.request("OPTIONS", "/", &[]).await;
     assert!(pass.field("Cache-Status").contains("lacquer; fwd=method"));
+}
+
+#[tokio::test]
+async fn answers_say_why_the_store_did_not_do() {
+    let backend = Backend::start(|seen| match &*seen.target {
+        "/vary" => answer(200, &[FRESH, ("Vary", "X")], "x"),
+        "/stale" => answer(200, &[FRESH, ("Age", "100"), ("ETag", "\"a\"")], "x"),
+        "/no-cache" => answer(200, &[("Cache-Control", "max-age=60, no-cache")], "x"),
+        "/no-store" => answer(200, &[("Cache-Control", "no-store")], "x"),
+        _ => answer(200, &[FRESH], "x"),
+    })
+    .await;
+    let door = Door::start(&backend).await;
+    let check = async |target: &str, lines: Lines<'_>, reason: &str| {
+        let first = door.get(target).await.field("Cache-Status");
+        assert!(first.contains("fwd=uri-miss"), "{target}: {first}");
+        let status = door.request("GET", target, lines).await;
+        let status = status.field("Cache-Status");
+        assert!(
+            status.contains(&format!("; fwd={reason}")),
+            "{target}: {status}"
+        );
+    };
+    check("/vary", &[("X", "1")], "vary-miss").await;
+    check("/stale", &[], "stale").await;
+    check("/no-cache", &[], "stale").await;
+    check("/no-store", &[], "uri-miss").await;
+    check("/fresh", &[("Cache-Control", "no-cache")], "request").await;
+    check("/request", &[("Cache-Control", "max-age=0")], "request").await;
+    check("/pass", &[("Cache-Control", "no-store")], "bypass").await;
 }
 
 #[tokio::test]

@@ -60,6 +60,9 @@ async fn a_part_is_asked_for_stored_and_reused() {
     for range in ["bytes=1-3", "bytes=6-7", "bytes=5-"] {
         assert_eq!(get(&door, range).await.3, "MISS", "{range}");
     }
+    let partial = door.request("GET", "/", &[("Range", "bytes=0-0")]).await;
+    let status = partial.field("Cache-Status");
+    assert!(status.contains("fwd=partial; stored"), "{status}");
     // Nothing tells that two parts are of one representation, so the whole is fetched.
     let whole = door.get("/").await;
     assert_eq!((whole.text(), whole.cache()), (WHOLE, "MISS".to_owned()));
