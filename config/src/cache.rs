@@ -45,7 +45,8 @@ settings! {
         /// Let clients ask for fresh answers (`no-cache`, `max-age` in requests, RFC 9111 §5.2.1). Turn it off where reloads
         /// would overload the backend.
         pub honor_client_cache_control: bool = true;
-        /// Fields that replace Cache-Control for this cache, the first present one wins (RFC 9213).
+        /// Fields that replace Cache-Control for this cache, the first present one wins (RFC 9213). `Surrogate-Control` may
+        /// be among them.
         pub targeted_fields: Vec<Token> =
             vec![known("Lacquer-Cache-Control"), known("CDN-Cache-Control")];
         /// Most ranges in one request; a request for more gets the whole body (RFC 9110 §14.2). 0 ignores Range.
