@@ -6,6 +6,6 @@
 mod fields;
 mod head;
 
-pub(crate) use fields::is_token;
 pub use fields::{Field, Fields, InvalidField};
+pub(crate) use fields::{is_token, trim};
 pub use head::{Method, RequestHead, ResponseHead, Scheme, Version, reason_phrase};

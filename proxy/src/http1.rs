@@ -29,7 +29,7 @@ pub use encode::{
     write_request_head, write_response_head, write_status_line,
 };
 pub use error::{BadBody, BadResponse, Malformed, Refused};
-pub use request::{Expectation, ParsedRequest, parse_request};
+pub use request::{Expectation, ParsedRequest, parse_request, parse_request_into};
 pub use response::{ParsedResponse, parse_response};
 pub(crate) use target::{Target, is_authority};
 

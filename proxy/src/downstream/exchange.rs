@@ -137,7 +137,12 @@ impl Exchange {
 
     /// Takes the request head out, for whoever outlives the exchange.
     pub fn take_head(&mut self) -> RequestHead {
-        std::mem::replace(self.head_mut(), empty_head())
+        std::mem::take(self.head_mut())
+    }
+
+    /// Gives back a head that [`Exchange::take_head`] gave, for its memory: the next request is read into it.
+    pub fn give_back(&mut self, head: RequestHead) {
+        *self.head_mut() = head;
     }
 
     pub fn info(&self) -> &Arc<ConnectionInfo> {
@@ -279,16 +284,5 @@ impl Served {
 
     pub(super) fn ended(end: End) -> Served {
         Served(Left::Nothing(end))
-    }
-}
-
-pub(super) fn empty_head() -> RequestHead {
-    RequestHead {
-        method: crate::http::Method::Get,
-        target: String::new(),
-        authority: String::new(),
-        scheme: crate::http::Scheme::Http,
-        version: crate::http::Version::Http11,
-        fields: Fields::new(),
     }
 }

@@ -18,15 +18,17 @@ use pingora_core::protocols::Stream;
 use self::reply::{Left, Reply};
 use super::end::End;
 use super::error::{ClientError, Refusal, RefusedRequest};
-use super::exchange::{self, Exchange, SendBody, Traffic, empty_head};
+use super::exchange::{self, Exchange, SendBody, Traffic};
 use super::info::ConnectionInfo;
 use super::prefixed::Prefixed;
 use super::settings::DownstreamSettings;
 use super::shutdown::Shutdown;
 use super::wire::Wire;
 use super::{Context, Handler, handle, http2};
-use crate::http::{Fields, RequestHead, ResponseHead, Version, reason_phrase};
-use crate::http1::{BodyFraming, Decoder, Expectation, ParsedRequest, Persistence, parse_request};
+use crate::http::{Fields, Method, RequestHead, ResponseHead, Version, reason_phrase};
+use crate::http1::{
+    BodyFraming, Decoder, Expectation, ParsedRequest, Persistence, parse_request_into,
+};
 
 /// RFC 9113 §3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -63,7 +65,10 @@ pub(super) struct Http1 {
 /// The request side of the present exchange.
 #[derive(Debug)]
 struct Request {
+    /// Whoever answers it may take it; what is needed here is below. Behind the reply, memory for the next.
     head: RequestHead,
+    method: Method,
+    version: Version,
     framing: BodyFraming,
     decoder: Decoder,
     trailers: Option<Fields>,
@@ -155,7 +160,9 @@ impl Http1 {
             preface,
             requests: 0,
             request: Request {
-                head: empty_head(),
+                head: RequestHead::default(),
+                method: Method::Get,
+                version: Version::Http11,
                 framing: BodyFraming::Empty,
                 decoder: Decoder::new(BodyFraming::Empty, &context.settings.head),
                 trailers: None,
@@ -184,8 +191,12 @@ impl Http1 {
                     }
                 }
                 if self.preface == Preface::Refused {
-                    let parsed =
-                        parse_request(&self.wire.input, &self.settings.head, self.info.scheme);
+                    let parsed = parse_request_into(
+                        &mut self.request.head,
+                        &self.wire.input,
+                        &self.settings.head,
+                        self.info.scheme,
+                    );
                     match parsed {
                         Ok(Some(parsed)) => {
                             self.begin(parsed);
@@ -265,6 +276,8 @@ impl Http1 {
         self.reply = Reply::NotStarted;
         self.request = Request {
             decoder: Decoder::new(parsed.framing, &self.settings.head),
+            method: parsed.head.method.clone(),
+            version: parsed.head.version,
             head: parsed.head,
             framing: parsed.framing,
             trailers: None,
@@ -308,7 +321,9 @@ impl Http1 {
     fn begin_refusal(&mut self) {
         self.ending = Ending::ByUs;
         self.reply = Reply::NotStarted;
-        self.request.head = empty_head();
+        self.request.head = RequestHead::default();
+        self.request.method = Method::Get;
+        self.request.version = Version::Http11;
         self.request.decoder = Decoder::new(BodyFraming::Empty, &self.settings.head);
         self.request.expectation = Expectation::Nothing;
         // What came is a head up to its blank line, or, where it has none, all of it.

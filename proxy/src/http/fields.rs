@@ -1,8 +1,8 @@
 //! An ordered list of header fields in one flat buffer.
 //!
-//! A head arrives as one run of bytes, is read by position and sent in order, so it is kept that way:
-//! names and values lie back to back in one buffer, and an entry is two ranges. Parsing a head costs two
-//! allocations, whatever the number of fields, and a cleared list is reused without any.
+//! A head arrives as one run of bytes, is read by position and sent in order, so it is kept that way: its lines
+//! lie in one buffer as HTTP/1 writes them, and an entry is two ranges. Reading a head costs two allocations,
+//! whatever the number of fields, sending one is a copy, and a cleared list is reused without any.
 
 use std::fmt;
 
@@ -43,21 +43,101 @@ struct Entry {
 /// gives each, and whoever reads a list-valued field reads them all (RFC 9110 §5.3).
 #[derive(Clone, Default)]
 pub struct Fields {
+    /// `name: value CRLF` for each field, and lines that were removed.
     bytes: Vec<u8>,
     entries: Vec<Entry>,
+    layout: Layout,
 }
+
+/// Whether the buffer can be sent as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Layout {
+    /// It holds the lines of all fields and nothing else.
+    #[default]
+    Lines,
+    /// It holds removed lines too, or white space that is no part of a field.
+    Loose,
+}
+
+/// What a line takes beside its name and value.
+const LINE_OVERHEAD: usize = b": \r\n".len();
 
 impl Fields {
     pub fn new() -> Fields {
         Fields::default()
     }
 
-    /// Room for `fields` fields of together `bytes` bytes before anything is allocated again.
+    /// Room for `fields` fields whose names and values have together `bytes` bytes before anything is allocated
+    /// again.
     pub fn with_capacity(fields: usize, bytes: usize) -> Fields {
         Fields {
-            bytes: Vec::with_capacity(bytes),
+            bytes: Vec::with_capacity(bytes + fields * LINE_OVERHEAD),
             entries: Vec::with_capacity(fields),
+            layout: Layout::Lines,
         }
+    }
+
+    /// Reads lines, each ended by CRLF, in place of what the list holds. `fields_max` is a bound on their number
+    /// that the caller has checked.
+    ///
+    /// # Errors
+    /// The line that is no field, and why not.
+    pub(crate) fn read_lines<'a>(
+        &mut self,
+        lines: &'a [u8],
+        fields_max: usize,
+    ) -> Result<(), (&'a [u8], InvalidField)> {
+        self.clear();
+        if lines.len() > u32::MAX as usize {
+            return Err((&[], InvalidField::TooLarge));
+        }
+        // One more of each, for a Host or Content-Length that is added later.
+        self.bytes.reserve(lines.len() + 64);
+        self.entries.reserve(fields_max + 2);
+        self.bytes.extend_from_slice(lines);
+        let mut start = 0;
+        while let Some(length) = memchr::memchr(b'\n', &lines[start..]) {
+            let line = &lines[start..start + length.saturating_sub(1)];
+            let entry = self
+                .entry_of(line, start)
+                .map_err(|invalid| (line, invalid))?;
+            self.entries.push(entry);
+            start += length + 1;
+        }
+        Ok(())
+    }
+
+    /// The entry of a line that stands at `start`.
+    fn entry_of(&mut self, line: &[u8], start: usize) -> Result<Entry, InvalidField> {
+        let colon = memchr::memchr(b':', line).ok_or(InvalidField::Name)?;
+        let (name, rest) = (&line[..colon], &line[colon + 1..]);
+        if !is_token(name) {
+            return Err(InvalidField::Name);
+        }
+        let value = trim(rest);
+        if !is_field_value(value) {
+            // Names are ASCII by now.
+            return Err(InvalidField::Value(String::from_utf8_lossy(name).into()));
+        }
+        if name.len() > usize::from(u16::MAX) {
+            return Err(InvalidField::TooLarge);
+        }
+        let space = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t'));
+        let space = space.count();
+        if space != 1 || rest[0] != b' ' || rest.len() != value.len() + 1 {
+            self.layout = Layout::Loose;
+        }
+        Ok(Entry {
+            name_start: start as u32,
+            value_start: (start + colon + 1 + space) as u32,
+            value_len: value.len() as u32,
+            name_len: name.len() as u16,
+        })
+    }
+
+    /// All lines as HTTP/1 writes them, where they lie together. [`Fields::compact`] brings them together.
+    pub fn lines(&self) -> Option<&[u8]> {
+        (self.layout == Layout::Lines).then_some(&*self.bytes)
     }
 
     /// Number of field lines.
@@ -73,6 +153,7 @@ impl Fields {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.entries.clear();
+        self.layout = Layout::Lines;
     }
 
     /// Bytes held by names and values: what an object that keeps this list costs beyond the struct.
@@ -92,8 +173,10 @@ impl Fields {
         );
         let name_start = self.bytes.len() as u32;
         self.bytes.extend_from_slice(name.as_bytes());
+        self.bytes.extend_from_slice(b": ");
         let value_start = self.bytes.len() as u32;
         self.bytes.extend_from_slice(value);
+        self.bytes.extend_from_slice(b"\r\n");
         self.entries.push(Entry {
             name_start,
             value_start,
@@ -115,7 +198,7 @@ impl Fields {
             return Err(InvalidField::Value(name.to_owned()));
         }
         if name.len() > usize::from(u16::MAX)
-            || self.bytes.len() + name.len() + value.len() > u32::MAX as usize
+            || self.bytes.len() + name.len() + value.len() + LINE_OVERHEAD > u32::MAX as usize
         {
             return Err(InvalidField::TooLarge);
         }
@@ -132,15 +215,26 @@ impl Fields {
     /// Removes every line of `name`. Says whether there was one.
     pub fn remove(&mut self, name: &str) -> bool {
         let before = self.entries.len();
-        let Fields { bytes, entries } = self;
-        entries.retain(|entry| !name_bytes(bytes, entry).eq_ignore_ascii_case(name.as_bytes()));
-        entries.len() != before
+        let Fields { bytes, entries, .. } = self;
+        entries.retain(|entry| !is_named(bytes, entry, name));
+        self.loosen_unless(before)
     }
 
     /// Keeps the fields for which `keep` says so.
     pub fn retain(&mut self, mut keep: impl FnMut(Field<'_>) -> bool) {
-        let Fields { bytes, entries } = self;
+        let before = self.entries.len();
+        let Fields { bytes, entries, .. } = self;
         entries.retain(|entry| keep(field_of(bytes, entry)));
+        self.loosen_unless(before);
+    }
+
+    /// Whether fields were removed, which leaves their lines behind.
+    fn loosen_unless(&mut self, entries_before: usize) -> bool {
+        let removed = self.entries.len() != entries_before;
+        if removed {
+            self.layout = Layout::Loose;
+        }
+        removed
     }
 
     /// The first line of `name`.
@@ -148,7 +242,7 @@ impl Fields {
         let entry = self
             .entries
             .iter()
-            .find(|entry| name_bytes(&self.bytes, entry).eq_ignore_ascii_case(name.as_bytes()))?;
+            .find(|entry| is_named(&self.bytes, entry, name))?;
         Some(value_of(&self.bytes, entry))
     }
 
@@ -162,9 +256,7 @@ impl Fields {
     pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a {
         self.entries
             .iter()
-            .filter(move |entry| {
-                name_bytes(&self.bytes, entry).eq_ignore_ascii_case(name.as_bytes())
-            })
+            .filter(move |entry| is_named(&self.bytes, entry, name))
             .map(|entry| value_of(&self.bytes, entry))
     }
 
@@ -196,6 +288,13 @@ impl Fields {
         self.entries
             .iter()
             .map(|entry| field_of(&self.bytes, entry))
+    }
+
+    /// Names and values as bytes: for those who only compare.
+    pub fn iter_bytes(&self) -> impl Iterator<Item = (&[u8], &[u8])> + '_ {
+        self.entries
+            .iter()
+            .map(|entry| (name_bytes(&self.bytes, entry), value_of(&self.bytes, entry)))
     }
 
     /// Appends every field of `other`.
@@ -261,6 +360,12 @@ fn name_bytes<'a>(bytes: &'a [u8], entry: &Entry) -> &'a [u8] {
     &bytes[start..start + usize::from(entry.name_len)]
 }
 
+/// The length decides for nearly every entry without a look at the name.
+fn is_named(bytes: &[u8], entry: &Entry, name: &str) -> bool {
+    usize::from(entry.name_len) == name.len()
+        && name_bytes(bytes, entry).eq_ignore_ascii_case(name.as_bytes())
+}
+
 fn name_of<'a>(bytes: &'a [u8], entry: &Entry) -> &'a str {
     std::str::from_utf8(name_bytes(bytes, entry))
         .expect("a name was checked or given as a str when it was appended")
@@ -278,36 +383,43 @@ fn field_of<'a>(bytes: &'a [u8], entry: &Entry) -> Field<'a> {
     }
 }
 
-/// RFC 9110 §5.6.2 `token`.
-pub(crate) fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty()
-        && bytes.iter().all(|byte| {
-            byte.is_ascii_alphanumeric()
-                || matches!(
-                    byte,
-                    b'!' | b'#'
-                        | b'$'
-                        | b'%'
-                        | b'&'
-                        | b'\''
-                        | b'*'
-                        | b'+'
-                        | b'-'
-                        | b'.'
-                        | b'^'
-                        | b'_'
-                        | b'`'
-                        | b'|'
-                        | b'~'
-                )
-        })
+/// Without optional white space (RFC 9110 §5.6.3: space and tab, nothing else) at both ends.
+pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = bytes {
+        bytes = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
+    }
+    bytes
 }
 
-/// RFC 9110 §5.5: visible characters, space, tab and obs-text; no CR, LF, NUL or other controls.
+/// RFC 9110 §5.6.2 `token`.
+pub(crate) fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|byte| TOKEN[usize::from(*byte)])
+}
+
+const TOKEN: [bool; 256] = {
+    const MARKS: &[u8] = b"!#$%&'*+-.^_`|~";
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut mark = 0;
+    while mark < MARKS.len() {
+        table[MARKS[mark] as usize] = true;
+        mark += 1;
+    }
+    table
+};
+
+/// RFC 9110 §5.5: visible characters, space, tab and obs-text; no CR, LF, NUL or other controls. Without a way
+/// out in the middle, so that many bytes are looked at in one step.
 fn is_field_value(bytes: &[u8]) -> bool {
-    bytes
-        .iter()
-        .all(|byte| *byte == b'\t' || (*byte >= 0x20 && *byte != 0x7f))
+    let is_bad = |byte: u8| ((byte < 0x20) & (byte != b'\t')) | (byte == 0x7f);
+    !bytes.iter().fold(false, |bad, byte| bad | is_bad(*byte))
 }
 
 #[cfg(test)]

@@ -142,6 +142,19 @@ pub struct RequestHead {
     pub fields: Fields,
 }
 
+impl Default for RequestHead {
+    fn default() -> RequestHead {
+        RequestHead {
+            method: Method::Get,
+            target: String::new(),
+            authority: String::new(),
+            scheme: Scheme::Http,
+            version: Version::Http11,
+            fields: Fields::new(),
+        }
+    }
+}
+
 /// A response head, the same for every protocol version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResponseHead {

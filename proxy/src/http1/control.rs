@@ -1,8 +1,7 @@
 //! The fields that steer the connection and the framing, read in one pass over a head.
 
-use super::scan::trim;
 use super::{Malformed, Persistence};
-use crate::http::{Fields, Version, is_token};
+use crate::http::{Fields, Version, is_token, trim};
 
 /// What the control fields of a head say, not yet judged.
 #[derive(Debug, Default)]
@@ -53,28 +52,28 @@ pub(super) enum Declared {
 impl<'a> ControlFields<'a> {
     pub(super) fn of(fields: &'a Fields) -> ControlFields<'a> {
         let mut control = ControlFields::default();
-        for field in fields.iter() {
+        for (name, value) in fields.iter_bytes() {
             // The length decides for nearly every field without a comparison.
-            match field.name.len() {
-                4 if field.name.eq_ignore_ascii_case("host") => {
-                    control.host = Some(field.value);
+            match name.len() {
+                4 if name.eq_ignore_ascii_case(b"host") => {
+                    control.host = Some(value);
                     control.host_lines += 1;
                 }
-                6 if field.name.eq_ignore_ascii_case("expect") => control.add_expect(field.value),
-                7 if field.name.eq_ignore_ascii_case("upgrade") && !field.value.is_empty() => {
-                    control.upgrade.get_or_insert(field.value);
+                6 if name.eq_ignore_ascii_case(b"expect") => control.add_expect(value),
+                7 if name.eq_ignore_ascii_case(b"upgrade") && !value.is_empty() => {
+                    control.upgrade.get_or_insert(value);
                 }
-                10 if field.name.eq_ignore_ascii_case("connection") => {
-                    control.add_connection(field.value);
+                10 if name.eq_ignore_ascii_case(b"connection") => {
+                    control.add_connection(value);
                 }
-                14 if field.name.eq_ignore_ascii_case("content-length") => {
-                    control.content_length = Some(field.value);
+                14 if name.eq_ignore_ascii_case(b"content-length") => {
+                    control.content_length = Some(value);
                     control.content_length_lines += 1;
                 }
-                17 if field.name.eq_ignore_ascii_case("transfer-encoding") => {
-                    control.codings.add(field.value);
+                17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                    control.codings.add(value);
                 }
-                14 | 17 if is_disguised_framing(field.name) => {
+                14 | 17 if is_disguised_framing(name) => {
                     control.has_disguised_framing = true;
                 }
                 _ => {}
@@ -212,14 +211,14 @@ fn is_undefined(coding: &[u8]) -> bool {
 
 /// Content-Length or Transfer-Encoding with an underscore for its hyphen. To us that is a name like any other; but
 /// gateways that hand fields on as variables (CGI and its heirs) cannot tell the two apart, and frame by it.
-pub(crate) fn is_disguised_framing(name: &str) -> bool {
+pub(crate) fn is_disguised_framing(name: &[u8]) -> bool {
     let is = |known: &str| {
         name.len() == known.len()
-            && name.bytes().zip(known.bytes()).all(|(byte, known)| {
-                byte.eq_ignore_ascii_case(&known) || (byte == b'_' && known == b'-')
+            && name.iter().zip(known.bytes()).all(|(byte, known)| {
+                byte.eq_ignore_ascii_case(&known) || (*byte == b'_' && known == b'-')
             })
     };
-    name.contains('_') && (is("content-length") || is("transfer-encoding"))
+    name.contains(&b'_') && (is("content-length") || is("transfer-encoding"))
 }
 
 /// `1*DIGIT` that fits 64 bits; no sign, no space, no list.

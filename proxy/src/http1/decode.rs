@@ -170,7 +170,7 @@ impl Decoder {
         if extension.is_empty() {
             return Ok(());
         }
-        if super::scan::trim(extension).first() != Some(&b';') {
+        if crate::http::trim(extension).first() != Some(&b';') {
             return Err(BadBody::ChunkSize);
         }
         self.extension_bytes += extension.len();
@@ -188,7 +188,7 @@ impl Decoder {
         let consumed = section.consumed;
         let trailers = match section.lines {
             0 => None,
-            _ => Some(section.fields().map_err(BadBody::Trailers)?),
+            _ => Some(section.fields(Fields::new()).map_err(BadBody::Trailers)?),
         };
         if trailers.as_ref().is_some_and(has_forbidden_trailer) {
             return Err(BadBody::ForbiddenTrailer);
@@ -214,7 +214,7 @@ pub(crate) fn has_forbidden_trailer(trailers: &Fields) -> bool {
     ];
     trailers.iter().any(|field| {
         let is = |name: &&str| field.name.eq_ignore_ascii_case(name);
-        FORBIDDEN.iter().any(is) || is_disguised_framing(field.name)
+        FORBIDDEN.iter().any(is) || is_disguised_framing(field.name.as_bytes())
     })
 }
 

@@ -46,6 +46,20 @@ pub fn parse_request(
     limits: &HeadLimits,
     scheme: Scheme,
 ) -> Result<Option<ParsedRequest>, Refused> {
+    parse_request_into(&mut RequestHead::default(), bytes, limits, scheme)
+}
+
+/// [`parse_request`] into the memory of a head that is done with: of `spare`, which is left empty where there is a
+/// request.
+///
+/// # Errors
+/// As there.
+pub fn parse_request_into(
+    spare: &mut RequestHead,
+    bytes: &[u8],
+    limits: &HeadLimits,
+    scheme: Scheme,
+) -> Result<Option<ParsedRequest>, Refused> {
     let Some(leading) = leading_empty_lines(bytes)? else {
         return Ok(None);
     };
@@ -61,7 +75,7 @@ pub fn parse_request(
         return Err(Refused::TargetTooLong(limits.target_bytes_max));
     }
     let target = Target::parse(target, &method, scheme)?;
-    let mut fields = section.fields()?;
+    let mut fields = section.fields(std::mem::take(&mut spare.fields))?;
     let control = ControlFields::of(&fields);
     if control.has_disguised_framing {
         return Err(Malformed::FieldName.into());
@@ -91,14 +105,17 @@ pub fn parse_request(
     };
     let persistence = control.persistence(version);
     let upgrade = control.upgrade(version);
-    let authority = authority.unwrap_or_default().to_owned();
+    let authority = copied(
+        std::mem::take(&mut spare.authority),
+        authority.unwrap_or_default(),
+    );
     if host_differs {
         fields.set("Host", &authority);
     }
     Ok(Some(ParsedRequest {
         head: RequestHead {
             method,
-            target: target.to_path(),
+            target: target.to_path(std::mem::take(&mut spare.target)),
             authority,
             scheme,
             version,
@@ -110,6 +127,12 @@ pub fn parse_request(
         expectation,
         upgrade,
     }))
+}
+
+fn copied(mut memory: String, text: &str) -> String {
+    memory.clear();
+    memory.push_str(text);
+    memory
 }
 
 /// Bytes of empty lines to skip; `None` when a CR still waits for its LF.

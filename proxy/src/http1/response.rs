@@ -3,7 +3,7 @@
 use super::control::{ControlFields, Declared};
 use super::scan::{Section, WireVersion, parse_version};
 use super::{BadResponse, BodyFraming, HeadLimits, Persistence};
-use crate::http::{Method, ResponseHead, Version};
+use crate::http::{Fields, Method, ResponseHead, Version};
 
 /// A complete response head and what it says about the bytes that follow.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ pub fn parse_response(
     let consumed = section.consumed;
     let (status_line, section) = section.split_start_line();
     let (version, status, reason) = split_status_line(status_line)?;
-    let fields = section.fields()?;
+    let fields = section.fields(Fields::new())?;
     let control = ControlFields::of(&fields);
     let declared = match control.has_undefined_coding(version) {
         true => Declared::Nothing,

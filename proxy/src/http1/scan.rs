@@ -68,44 +68,18 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Reads every line as a field, strictly (RFC 9112 §5).
-    pub(super) fn fields(&self) -> Result<Fields, Malformed> {
-        // One more of each, for a Host or Content-Length that is added later.
-        let mut fields = Fields::with_capacity(self.lines + 2, self.bytes.len() + 64);
-        let mut rest = self.bytes;
-        while let Some(line_feed) = memchr(b'\n', rest) {
-            append_line(&mut fields, &rest[..line_feed - 1])?;
-            rest = &rest[line_feed + 1..];
-        }
+    /// Reads every line as a field, strictly (RFC 9112 §5), into a list whose memory is used again.
+    pub(super) fn fields(&self, mut fields: Fields) -> Result<Fields, Malformed> {
+        fields
+            .read_lines(self.bytes, self.lines)
+            .map_err(|(line, invalid)| match invalid {
+                _ if matches!(line.first(), Some(b' ' | b'\t')) => Malformed::FoldedField,
+                InvalidField::Name | InvalidField::TooLarge => Malformed::FieldName,
+                InvalidField::Value(_) if line.contains(&b'\r') => Malformed::LineEnd,
+                InvalidField::Value(_) => Malformed::FieldValue,
+            })?;
         Ok(fields)
     }
-}
-
-fn append_line(fields: &mut Fields, line: &[u8]) -> Result<(), Malformed> {
-    if matches!(line.first(), Some(b' ' | b'\t')) {
-        return Err(Malformed::FoldedField);
-    }
-    let colon = memchr(b':', line).ok_or(Malformed::FieldName)?;
-    let value = trim(&line[colon + 1..]);
-    fields
-        .try_append(&line[..colon], value)
-        .map_err(|invalid| match invalid {
-            InvalidField::Name => Malformed::FieldName,
-            InvalidField::Value(_) if value.contains(&b'\r') => Malformed::LineEnd,
-            InvalidField::Value(_) => Malformed::FieldValue,
-            InvalidField::TooLarge => Malformed::FieldName,
-        })
-}
-
-/// Without optional white space (RFC 9110 §5.6.3: space and tab, nothing else) at both ends.
-pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] = bytes {
-        bytes = rest;
-    }
-    while let [rest @ .., b' ' | b'\t'] = bytes {
-        bytes = rest;
-    }
-    bytes
 }
 
 /// What an `HTTP/digit.digit` says.

@@ -52,15 +52,14 @@ impl<'a> Target<'a> {
         absolute_target(text, method, scheme)
     }
 
-    pub(crate) fn to_path(self) -> String {
+    /// The path in the memory of another.
+    pub(crate) fn to_path(self, mut memory: String) -> String {
+        memory.clear();
         if self.needs_slash {
-            let mut path = String::with_capacity(self.path.len() + 1);
-            path.push('/');
-            path.push_str(self.path);
-            path
-        } else {
-            self.path.to_owned()
+            memory.push('/');
         }
+        memory.push_str(self.path);
+        memory
     }
 }
 

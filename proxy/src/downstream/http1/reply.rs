@@ -47,7 +47,7 @@ impl Http1 {
         if !head.is_informational() || self.reply != Reply::NotStarted {
             return Err(ClientError::ReplyMismatch);
         }
-        if self.request.head.version == Version::Http10 {
+        if self.request.version == Version::Http10 {
             return Ok(());
         }
         if head.status == 100 {
@@ -142,7 +142,7 @@ impl Http1 {
 
     /// RFC 9112 §6.
     fn frame(&self, status: u16, body: SendBody) -> (SentFraming, Left) {
-        let method = &self.request.head.method;
+        let method = &self.request.method;
         match (status, body) {
             (101 | 204, _) => (SentFraming::Nothing, Left::Nothing),
             (200..300, _) if *method == Method::Connect => (SentFraming::Nothing, Left::Nothing),
@@ -154,7 +154,7 @@ impl Http1 {
             _ if *method == Method::Head => (SentFraming::Described, Left::Nothing),
             (_, SendBody::Empty) => (SentFraming::Length(0), Left::Nothing),
             (_, SendBody::Length(length)) => (SentFraming::Length(length), Left::Length(length)),
-            (_, SendBody::Unknown) if self.request.head.version == Version::Http10 => {
+            (_, SendBody::Unknown) if self.request.version == Version::Http10 => {
                 (SentFraming::Nothing, Left::UntilClose)
             }
             (_, SendBody::Unknown) => (SentFraming::Chunked, Left::Chunked),
@@ -163,9 +163,9 @@ impl Http1 {
 
     fn end_head(&mut self, status: u16, before: usize) {
         let is_tunnel = status == 101
-            || ((200..300).contains(&status) && self.request.head.method == Method::Connect);
+            || ((200..300).contains(&status) && self.request.method == Method::Connect);
         let persists = self.ending == Ending::Open;
-        let version = self.request.head.version;
+        let version = self.request.version;
         let out = self.wire.output.head();
         if is_tunnel {
             // What follows is no HTTP; the connection belongs to whoever takes it.

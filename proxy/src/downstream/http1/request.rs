@@ -51,7 +51,7 @@ impl Http1 {
     }
 
     pub(in super::super) fn upgrade(&self) -> Option<&str> {
-        match self.request.head.method {
+        match self.request.method {
             Method::Connect => Some("CONNECT"),
             _ => self.request.upgrade.as_deref(),
         }

@@ -33,7 +33,7 @@ pub(super) fn read(
         Method::Connect if path.is_empty() && !is_extended_connect(parts) => String::new(),
         Method::Connect => return Err(Refused::Target),
         _ if path.starts_with('/') || path == "*" => {
-            Target::parse(path.as_bytes(), &method, scheme)?.to_path()
+            Target::parse(path.as_bytes(), &method, scheme)?.to_path(String::new())
         }
         _ => return Err(Refused::Target),
     };
@@ -114,7 +114,7 @@ fn fields(headers: &HeaderMap, authority: &str) -> Result<Fields, Refused> {
                 return Err(Malformed::FieldName.into());
             }
             // Behind us it would frame a message of HTTP/1.
-            disguised if is_disguised_framing(disguised) => {
+            disguised if is_disguised_framing(disguised.as_bytes()) => {
                 return Err(Malformed::FieldName.into());
             }
             _ => {
