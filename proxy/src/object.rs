@@ -15,6 +15,7 @@ use crate::bans::Mark;
 use crate::http::{Fields, ResponseHead};
 use crate::rules::cache_control::ResponseDirectives;
 use crate::rules::freshness::{Lifetime, LifetimeKind, StoredTimes};
+use crate::rules::storability::NotStored;
 use crate::rules::vary::{VaryKey, VarySpec};
 use crate::time::Timestamp;
 
@@ -73,6 +74,8 @@ pub struct Object {
     pub tags: Box<[Box<str>]>,
     /// Number of the transaction that fetched it, for X-Varnish and logs.
     pub xid: u64,
+    /// Of a mark: why the answer that it stands for was not stored.
+    pub because: Option<NotStored>,
     born: Timestamp,
     /// Milliseconds. The one time that changes: a soft purge ends it.
     ttl: AtomicU64,
@@ -101,6 +104,7 @@ impl Object {
             variant: None,
             tags: Box::default(),
             xid,
+            because: None,
             born: times.born,
             ttl: AtomicU64::new(millis(times.ttl)),
             grace: times.grace,

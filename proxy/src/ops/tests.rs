@@ -125,7 +125,7 @@ async fn pages_and_refusals() {
     assert!(head.contains("\r\ncontent-length: "), "{head}");
     check(&running, "GET /healthz", 200, "alive\n").await;
     check(&running, "GET /healthz?verbose", 200, "alive\n").await;
-    let missing = "no such page: /metrics, /healthz, /readyz\n";
+    let missing = "no such page: /metrics, /healthz, /readyz, /explain\n";
     check(&running, "GET /", 404, missing).await;
     check(&running, "POST /metricsx", 404, missing).await;
     let (status, head, _) = ask(running.address, "POST /metrics").await;

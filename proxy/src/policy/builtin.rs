@@ -360,6 +360,10 @@ XID: {xid}
         })
     }
 
+    fn cache_settings(&self) -> Option<&CacheSettings> {
+        Some(&self.settings)
+    }
+
     fn backend_error(&self, fetch: &Fetch, error: &BackendError, now: Timestamp) -> OnError {
         if self.may_serve_on_error(fetch, now) {
             return OnError::Stale;

@@ -1,0 +1,23 @@
+//! Looking at what is stored without using it.
+
+use super::{Key, Store, Variants};
+use crate::http::Fields;
+
+impl Store {
+    /// All objects of a URL, as they are now. moka counts a look at what is there as one use, and has no look that it
+    /// does not count; nothing else changes.
+    pub fn variants(&self, key: &[u8]) -> Option<Variants> {
+        if !self.index.contains_key(key) {
+            return None;
+        }
+        Some(self.index.get(key)?.variants.clone())
+    }
+
+    /// Whether a request with these fields would wait for a fetch under way.
+    pub fn is_being_fetched(&self, key: &[u8], request: &Fields) -> bool {
+        let variants = self.variants(key);
+        let expected = variants.and_then(|variants| variants.expected_variant(request));
+        let flight = (Key::from(key), expected);
+        self.shard(key).flights.contains_key(&flight)
+    }
+}
