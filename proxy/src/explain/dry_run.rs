@@ -126,7 +126,8 @@ impl DryRun<'_> {
         // Before the policy sees the object, which may change the request.
         let is_being_fetched = recv == Recv::Hash && {
             let fields = &self.request.head.fields;
-            self.front.store.is_being_fetched(key.as_bytes(), fields)
+            let store = &self.front.store;
+            store.is_being_fetched(key.as_bytes(), &found.variants, fields)
         };
         let verdict = match recv {
             Recv::Hash => self.look_up(&found),

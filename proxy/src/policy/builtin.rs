@@ -20,6 +20,7 @@ use crate::rules::conditional::{self, Precondition};
 use crate::rules::freshness::{self, Heuristics, Reuse, StoredTimes};
 use crate::rules::hop_by_hop;
 use crate::rules::key::{PrimaryKey, primary_key};
+use crate::rules::status;
 use crate::rules::storability::{self, ClientDirectives, NotStored, StoreRules};
 use crate::time::Timestamp;
 
@@ -320,6 +321,10 @@ XID: {xid}
                 | NotStored::Condition
                 | NotStored::RequestFault
                 | NotStored::Authorization => Storage::Private {
+                    because: Some(because),
+                },
+                // As little is known of the target as before.
+                _ if status::is_about_the_message(head.status) => Storage::Private {
                     because: Some(because),
                 },
                 // RFC 9111 §4.3.3: as if no answer had come, which leaves the stale one the rest of its grace.

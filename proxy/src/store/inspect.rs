@@ -13,11 +13,9 @@ impl Store {
         Some(self.index.get(key)?.variants.clone())
     }
 
-    /// Whether a request with these fields would wait for a fetch under way.
-    pub fn is_being_fetched(&self, key: &[u8], request: &Fields) -> bool {
-        let variants = self.variants(key);
-        let expected = variants.and_then(|variants| variants.expected_variant(request));
-        let flight = (Key::from(key), expected);
+    /// Whether a request with these fields, for which `variants` are stored, would wait for a fetch under way.
+    pub fn is_being_fetched(&self, key: &[u8], variants: &Variants, request: &Fields) -> bool {
+        let flight = (Key::from(key), variants.expected_variant(request));
         self.shard(key).flights.contains_key(&flight)
     }
 }
