@@ -4,8 +4,8 @@
 //! it through the same policy against the same store and says what would happen, and why. A dry run asks no backend,
 //! changes nothing that is stored, and counts nothing (but for one look-up in moka's own statistics of use).
 //!
-//! [`dry_run`] decides what would happen, [`finding`] is what it found, [`words`] has the one table from reasons to
-//! words and sections of the RFCs; [`text`] and [`json`] write it down for people and for programs. Nothing here
+//! `dry_run` decides what would happen, `finding` is what it found, `words` has the one table from reasons to
+//! words and sections of the RFCs; `text` and `json` write it down for people and for programs. Nothing here
 //! knows where the question came from.
 
 mod dry_run;
