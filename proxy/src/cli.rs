@@ -1,13 +1,16 @@
 //! The command line of `lacquer`: what was typed, put over the file, as one [`Command`].
 //!
 //! A server's command keeps its [`Overrides`], so that a reload reads the file again and puts the same flags over it.
-//! `purge` and `ban` are orders to a front door that runs already; [`send`] sends them.
+//! `purge` and `ban` are orders to a front door that runs already, which [`send`] sends; `explain` is a question,
+//! which [`ask`] asks.
 
 mod arguments;
+mod explain;
 mod order;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{self, ExitCode};
 
@@ -17,6 +20,7 @@ use config::{BackendAddress, ByteSize, Config, ConfigError, ListenAddress, Liste
 use arguments::{Action, Arguments};
 
 pub use arguments::ServerArgument;
+pub use explain::{AnswerForm, ExplainError, FieldArgument, FieldArgumentError, Question, ask};
 pub use order::{Answer, Order, OrderError, PurgeMode, send};
 
 /// Names the settings file where the command line does not.
@@ -41,6 +45,11 @@ pub enum Command {
     Check { config_path: Option<PathBuf> },
     /// Tell a running front door to drop stored answers.
     Send { order: Order, to: BackendAddress },
+    /// Ask a running front door what would happen to a request.
+    Explain {
+        question: Box<Question>,
+        to: BackendAddress,
+    },
 }
 
 /// Settings that the command line puts over the file, at the start and at each reload.
@@ -151,6 +160,39 @@ where
             (what.order(mode), to)
         }
         Some(Action::Ban { expression, to }) => (Order::Ban { expression }, to),
+        Some(Action::Explain {
+            url,
+            fields,
+            method,
+            json,
+            to,
+        }) => {
+            let names_host = url.authority().is_some();
+            let needs_settings = to.is_none() || !names_host;
+            let config = match needs_settings {
+                true => Some(load(config_path.as_deref(), &overrides)?),
+                false => None,
+            };
+            let own_host = config.as_ref().and_then(front_door).map(own_host);
+            let question = Question {
+                method,
+                url,
+                fields,
+                own_host: own_host.unwrap_or_else(|| "localhost".to_owned()),
+                form: match json {
+                    true => AnswerForm::Json,
+                    false => AnswerForm::Text,
+                },
+            };
+            let to = match (to, config) {
+                (Some(to), _) => to,
+                (None, config) => operators_port(config.as_ref())?,
+            };
+            return Ok(Command::Explain {
+                question: Box::new(question),
+                to,
+            });
+        }
     };
     let to = match to {
         Some(to) => to,
@@ -170,18 +212,44 @@ fn front_door(config: &Config) -> Option<BackendAddress> {
     let listener = config.listen.iter().find(|listener| !listener.tls)?;
     Some(match &listener.address {
         ListenAddress::Unix(path) => BackendAddress::Unix(path.clone()),
-        ListenAddress::Tcp(address) => {
-            let host = match address.ip() {
-                ip if !ip.is_unspecified() => ip.to_string(),
-                ip if ip.is_ipv4() => "127.0.0.1".to_owned(),
-                _ => "::1".to_owned(),
-            };
-            BackendAddress::Host {
-                host,
-                port: address.port(),
-            }
-        }
+        ListenAddress::Tcp(address) => reachable(*address),
     })
+}
+
+/// Where a front door with these settings takes questions.
+fn operators_port(config: Option<&Config>) -> Result<BackendAddress, CliError> {
+    match config.map(|config| &config.metrics) {
+        Some(metrics) if metrics.enabled => Ok(reachable(metrics.address)),
+        _ => {
+            let error = Arguments::command().error(
+                clap::error::ErrorKind::MissingRequiredArgument,
+                "metrics.enabled is false in the settings, so there is no operator's port to ask: \
+                 enable it, or give --to ADDR",
+            );
+            Err(error.into())
+        }
+    }
+}
+
+/// How this machine reaches what listens here.
+fn reachable(address: SocketAddr) -> BackendAddress {
+    let host = match address.ip() {
+        ip if !ip.is_unspecified() => ip.to_string(),
+        ip if ip.is_ipv4() => "127.0.0.1".to_owned(),
+        _ => "::1".to_owned(),
+    };
+    BackendAddress::Host {
+        host,
+        port: address.port(),
+    }
+}
+
+/// The host of a request that names only a path.
+fn own_host(front_door: BackendAddress) -> String {
+    match front_door {
+        BackendAddress::Host { .. } => front_door.to_string(),
+        BackendAddress::Unix(_) => "localhost".to_owned(),
+    }
 }
 
 /// Says that the settings are sound.
@@ -197,6 +265,17 @@ pub fn report_check(config_path: Option<&Path>) -> ExitCode {
 pub fn run_order(order: &Order, to: &BackendAddress) -> ExitCode {
     match send(order, to) {
         Ok(answer) => say(&format!("{order}: {answer}")),
+        Err(error) => {
+            complain("", &error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Asks a question and prints the explanation; the status is 0 when there is one.
+pub fn run_question(question: &Question, to: &BackendAddress) -> ExitCode {
+    match ask(question, to) {
+        Ok(explanation) => say(explanation.trim_end()),
         Err(error) => {
             complain("", &error);
             ExitCode::FAILURE

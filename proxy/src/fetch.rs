@@ -4,6 +4,8 @@
 //! client may leave, others may join, and nothing here knows their connections. What the causing request
 //! gets is a [`Fetched`] through a channel; what all others get is what the store and the flight give them.
 
+mod remember;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -260,12 +262,13 @@ impl FetchTask {
         object.part.clone_from(&stale.part);
         object.set_ban_mark(self.ban_mark.mark());
         let object = Arc::new(object);
+        self.remember(&storage, object.head.status, now);
         let stored = match storage {
             Storage::Store(_) => self.store(&object, now),
             Storage::HitForMiss { mark, because } => {
                 self.front.count_not_stored(because);
                 self.forget(stale);
-                self.mark(&object, mark, now);
+                self.mark(&object, mark, because, now);
                 false
             }
             // Something about this request: the next may still use what is stored.
@@ -414,11 +417,12 @@ impl FetchTask {
             (_, None) => Source::Miss,
         });
         delivery.backend = Some(backend);
+        self.remember(&storage, object.head.status, now);
         match storage {
             Storage::Store(_) => delivery.stored = Some(self.store(&object, now)),
             Storage::HitForMiss { mark, because } => {
                 self.front.count_not_stored(because);
-                self.mark(&object, mark, now);
+                self.mark(&object, mark, because, now);
                 delivery.not_stored = Some(because);
             }
             Storage::Private { because } => {
@@ -454,7 +458,8 @@ impl FetchTask {
             front.store.remove(key, &object);
             if overflowed {
                 front.count_not_stored(NotStored::TooLarge);
-                let mark = hit_for_miss(&object, settings.hit_for_miss, Timestamp::now());
+                let mut mark = hit_for_miss(&object, settings.hit_for_miss, Timestamp::now());
+                mark.because = Some(NotStored::TooLarge);
                 let fence = fence.expect("what was stored has a fence");
                 front.store.insert(key, Arc::new(mark), fence, now);
             } else {
@@ -586,8 +591,9 @@ impl FetchTask {
     }
 
     /// Leaves a mark that answers here could not be stored.
-    fn mark(&self, object: &Object, mark: Duration, now: Timestamp) {
+    fn mark(&self, object: &Object, mark: Duration, because: NotStored, now: Timestamp) {
         let mut stand_in = hit_for_miss(object, mark, now);
+        stand_in.because = Some(because);
         stand_in.set_ban_mark(self.ban_mark.mark());
         self.describe(&mut stand_in);
         self.store(&Arc::new(stand_in), now);

@@ -15,6 +15,7 @@ use crate::access_log::AccessLog;
 use crate::backend::{BackendPool, ServerStatus};
 use crate::bans::{Ban, BanList, BanSubject, BanSyntaxError, InvalidTag, RequestSubject, Verdict};
 use crate::downstream::Traffic;
+use crate::explain::Recent;
 use crate::fetch::FetchTask;
 use crate::http::{Fields, Method, RequestHead, ResponseHead, Scheme};
 use crate::metrics::{
@@ -58,6 +59,8 @@ pub struct Front {
     pub store: Arc<Store>,
     pub bans: Arc<BanList>,
     pub metrics: Arc<Metrics>,
+    /// Why answers were not stored, for `lacquer explain`.
+    pub recent: Recent,
     current: ArcSwap<Exchangeable>,
     next_xid: AtomicU64,
     fetches: Arc<AtomicUsize>,
@@ -83,6 +86,7 @@ impl Front {
             store,
             bans,
             metrics,
+            recent: Recent::default(),
             current: ArcSwap::from_pointee(current),
             next_xid: AtomicU64::new(1),
             fetches: Arc::default(),
@@ -388,7 +392,8 @@ impl BanSubject for BanObject<'_> {
     }
 }
 
-struct BanRequest<'a>(&'a RequestHead);
+/// A request as bans see it.
+pub(crate) struct BanRequest<'a>(pub(crate) &'a RequestHead);
 
 impl RequestSubject for BanRequest<'_> {
     fn url(&self) -> &str {

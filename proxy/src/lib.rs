@@ -24,6 +24,7 @@ pub mod policy;
 pub mod request;
 
 pub mod access_log;
+pub mod explain;
 pub mod housekeeping;
 pub mod listener;
 pub mod metrics;

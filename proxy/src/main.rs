@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         }
         Command::Check { config_path } => cli::report_check(config_path.as_deref()),
         Command::Send { order, to } => cli::run_order(&order, &to),
+        Command::Explain { question, to } => cli::run_question(&question, &to),
     }
 }
 

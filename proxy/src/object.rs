@@ -18,6 +18,7 @@ use crate::rules::cache_control::ResponseDirectives;
 use crate::rules::cache_groups::groups;
 use crate::rules::freshness::{Lifetime, LifetimeKind, StoredTimes};
 use crate::rules::part::Asked;
+use crate::rules::storability::NotStored;
 use crate::rules::vary::{VaryKey, VarySpec};
 use crate::time::Timestamp;
 
@@ -79,6 +80,8 @@ pub struct Object {
     pub tags: Box<[Box<str>]>,
     /// Number of the transaction that fetched it, for X-Varnish and logs.
     pub xid: u64,
+    /// Of a mark: why the answer that it stands for was not stored.
+    pub because: Option<NotStored>,
     born: Timestamp,
     /// Milliseconds. The one time that changes: a soft purge ends it.
     ttl: AtomicU64,
@@ -108,6 +111,7 @@ impl Object {
             part: None,
             tags: Box::default(),
             xid,
+            because: None,
             born: times.born,
             ttl: AtomicU64::new(millis(times.ttl)),
             grace: times.grace,

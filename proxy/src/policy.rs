@@ -276,6 +276,11 @@ pub trait Policy: fmt::Debug + Send + Sync + 'static {
     /// An answer's head has arrived.
     fn backend_response(&self, fetch: &Fetch, received: &Received<'_>) -> Storage;
 
+    /// The settings that explain what the built-in policy decides; a policy of another kind has none.
+    fn cache_settings(&self) -> Option<&builtin::CacheSettings> {
+        None
+    }
+
     /// No usable answer came.
     fn backend_error(&self, fetch: &Fetch, error: &BackendError, now: Timestamp) -> OnError;
 }

@@ -7,6 +7,7 @@ mod deliver;
 mod forward;
 mod pipe;
 mod record;
+mod rehearse;
 mod upload;
 
 use std::sync::Arc;
@@ -34,7 +35,9 @@ use crate::rules::part::{self, Asked};
 use crate::store::{Boarding, Fence, Key, Landing, Removal, Seat};
 use crate::time::Timestamp;
 
+pub(crate) use forward::is_shareable;
 use record::Record;
+pub(crate) use rehearse::rehearse;
 
 /// Restarts a policy may ask for before the request fails. VCL: `max_restarts`.
 const RESTARTS_MAX: u32 = 4;

@@ -27,6 +27,7 @@ use crate::downstream::{
     ConnectionInfo, DownstreamSettings, End, Exchange, Handler, Refusal, RefusedRequest, Served,
     Traffic, serve_connection, serve_http1,
 };
+use crate::explain::{self, BadQuestion, Form};
 use crate::front::{Exchangeable, Front};
 use crate::housekeeping;
 use crate::http::Version;
@@ -35,7 +36,7 @@ use crate::listener::handover::Inherited;
 use crate::listener::{ListenError, Listener, Protocols, TlsListening};
 use crate::metrics::{Counter, Exporter, Metrics, Outcome, SessionClose};
 use crate::object::Transit;
-use crate::ops::{OpsServer, OpsSettings, Phase, Readiness};
+use crate::ops::{Explainer, OpsServer, OpsSettings, Phase, Readiness};
 use crate::policy::builtin::Builtin;
 use crate::request;
 use crate::settings;
@@ -230,6 +231,7 @@ impl Server {
             );
             let readiness = Arc::clone(&inner.readiness);
             let stopped = ops_stopped.map(|_| ());
+            let ops = ops.explaining(Arc::new(control.clone()));
             background
                 .spawn(async move { ops.serve(Arc::new(exporter), readiness, stopped).await });
         }
@@ -371,6 +373,13 @@ impl Control {
         before.send_replace(true);
         let pool = self.0.front.backends();
         tokio::spawn(async move { pool.run(stop).await });
+    }
+}
+
+impl Explainer for Control {
+    fn explain(&self, head: &[u8], form: Form) -> Result<String, BadQuestion> {
+        let limits = self.0.downstream.load().head;
+        explain::answer(&self.0.front, &limits, head, form)
     }
 }
 

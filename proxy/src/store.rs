@@ -11,6 +11,7 @@
 //!   moka's own.
 
 mod flight;
+mod inspect;
 mod variants;
 
 use std::collections::HashMap;

@@ -246,6 +246,30 @@ impl BanList {
         walk.verdict
     }
 
+    /// The text of the ban for which an object with mark `from` counts as banned; `None` where none does. Counts
+    /// nothing and moves no mark.
+    pub fn find(
+        &self,
+        from: Mark,
+        object: &dyn BanSubject,
+        request: &dyn RequestSubject,
+        now: Timestamp,
+    ) -> Option<String> {
+        let snapshot = self.snapshot.load();
+        let walk = snapshot.walk(from, object, Some(request), now);
+        if walk.verdict != Verdict::Banned {
+            return None;
+        }
+        let found = walk.matched.and_then(|number| {
+            let mut entries = snapshot.entries();
+            entries.find(|entry| entry.number == number)
+        });
+        Some(match found {
+            Some(entry) => entry.ban.text().to_owned(),
+            None => "an older one that a full list has dropped".to_owned(),
+        })
+    }
+
     /// All bans, newest first.
     pub fn listed(&self) -> Vec<ListedBan> {
         let snapshot = self.snapshot.load();

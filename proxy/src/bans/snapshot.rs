@@ -94,6 +94,8 @@ pub(super) struct Snapshot {
 pub(super) struct Walk {
     pub(super) verdict: Verdict,
     pub(super) cause: Cause,
+    /// The number of the ban that matched.
+    pub(super) matched: Option<u64>,
     pub(super) bans: u64,
     pub(super) tests: u64,
 }
@@ -211,6 +213,7 @@ impl Snapshot {
         let mut walk = Walk {
             verdict: Verdict::Banned,
             cause: Cause::Cutoff,
+            matched: None,
             bans: 0,
             tests: 0,
         };
@@ -232,7 +235,10 @@ impl Snapshot {
             walk.bans += 1;
             walk.tests += outcome.tests;
             match outcome.matched {
-                Matched::Yes => return walk,
+                Matched::Yes => {
+                    walk.matched = Some(entry.number);
+                    return walk;
+                }
                 Matched::No => {}
                 Matched::NeedsRequest => passed = passed.min(entry.number - 1),
             }

@@ -7,7 +7,8 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use config::{BackendAddress, BackendConfig, ByteSize, ListenAddress, ValueError};
 
-use super::order::{Order, PurgeMode, PurgeUrl, field_text};
+use super::explain::{FieldArgument, method};
+use super::order::{Order, PurgeMode, TargetUrl, field_text};
 use crate::http::Scheme;
 
 const EXAMPLES: &str = "\
@@ -26,6 +27,8 @@ Examples:
       Drop one URL from the cache of the running front door
   lacquer ban 'req.url ~ ^/news/ && obj.http.content-type ~ html'
       Drop everything that matches
+  lacquer explain http://example.org/news
+      Say whether a request would be answered from the cache, and why
 
 The environment variable LACQUER_CONFIG names a settings file where --config does not; flags stand over the file.
 SIGHUP reads the file and the certificates again; SIGTERM ends lacquer once its connections have finished.";
@@ -47,6 +50,18 @@ Examples:
   lacquer ban 'req.url == /news'
   lacquer ban 'req.http.host == example.org && req.url ~ ^/images/'
   lacquer ban 'obj.http.x-tag ~ breaking' --to 192.0.2.1:6081";
+
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  lacquer explain http://example.org/news
+  lacquer explain -H 'Accept-Language: de' -H 'Cookie: a=b' /news
+  lacquer explain -X HEAD --json http://example.org/news
+
+The question goes to the operator's port (metrics.address) of a running front door. Nothing is fetched, stored or dropped
+for it. Exit status: 0 when explained, 1 when no front door answers, 2 for a question that makes no sense.";
+
+const EXPLAIN_URL_HELP: &str =
+    "What is asked for: http://example.org/news, or /news for the front door's own address as host";
 
 /// A caching HTTP front door.
 #[derive(Debug, Parser)]
@@ -95,6 +110,28 @@ pub(super) enum Action {
         #[arg(long, value_name = "ADDR")]
         to: Option<BackendAddress>,
     },
+    /// Say why a request would be answered from the cache of a running front door, or why not
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain {
+        #[arg(help = EXPLAIN_URL_HELP)]
+        url: TargetUrl,
+
+        /// A field of the request; may be repeated
+        #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+        fields: Vec<FieldArgument>,
+
+        /// The request's method
+        #[arg(short = 'X', long, value_name = "METHOD", default_value = "GET", value_parser = method)]
+        method: String,
+
+        /// Answer for programs
+        #[arg(long)]
+        json: bool,
+
+        /// The operator's port of the front door; without it, metrics.address of the settings
+        #[arg(long, value_name = "ADDR")]
+        to: Option<BackendAddress>,
+    },
     /// Drop all answers that match an expression (Varnish's grammar)
     #[command(after_help = BAN_EXAMPLES)]
     Ban {
@@ -112,7 +149,7 @@ pub(super) enum Action {
 #[group(required = true, multiple = false)]
 pub(super) struct PurgeWhat {
     #[arg(help = URL_HELP)]
-    url: Option<PurgeUrl>,
+    url: Option<TargetUrl>,
 
     /// Drop all answers that carry this key in Surrogate-Key; may be repeated
     #[arg(long, value_name = "KEY", value_parser = field_text)]

@@ -11,13 +11,15 @@ use std::str::FromStr;
 use config::BackendAddress;
 
 use crate::http::Scheme;
-use exchange::{Connection, read_answer};
+use exchange::read_answer;
+
+pub(super) use exchange::{Connection, read_body};
 
 /// Something for a front door to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
     /// Drop what is stored for a URL, all variants of it.
-    PurgeUrl { url: PurgeUrl, mode: PurgeMode },
+    PurgeUrl { url: TargetUrl, mode: PurgeMode },
     /// Drop every answer that has one of these keys in its Surrogate-Key.
     PurgeKeys { keys: Vec<String>, mode: PurgeMode },
     /// Drop every answer that an expression matches.
@@ -87,9 +89,9 @@ impl fmt::Display for Order {
     }
 }
 
-/// A URL to purge: absolute, or a path alone.
+/// A URL that an order or a question is about: absolute, or a path alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PurgeUrl {
+pub struct TargetUrl {
     scheme: Scheme,
     /// Host and port, as typed; `None` for a path alone.
     authority: Option<String>,
@@ -97,9 +99,9 @@ pub struct PurgeUrl {
     path: String,
 }
 
-/// A text that is no URL to purge.
+/// A text that is no such URL.
 #[derive(Debug, thiserror::Error)]
-pub enum PurgeUrlError {
+pub enum TargetUrlError {
     #[error("begin with http://, https:// or /")]
     Scheme,
     #[error("it has no host, or one with characters that no host has")]
@@ -110,44 +112,53 @@ pub enum PurgeUrlError {
     Character,
 }
 
-impl PurgeUrl {
+impl TargetUrl {
+    pub(super) fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// Host and port, as typed; `None` for a path alone.
+    pub(super) fn authority(&self) -> Option<&str> {
+        self.authority.as_deref()
+    }
+
     /// The request target. The front door purges the path for both schemes, so none is sent.
-    fn target(&self) -> &str {
+    pub(super) fn target(&self) -> &str {
         &self.path
     }
 }
 
-impl FromStr for PurgeUrl {
-    type Err = PurgeUrlError;
+impl FromStr for TargetUrl {
+    type Err = TargetUrlError;
 
-    fn from_str(text: &str) -> Result<PurgeUrl, PurgeUrlError> {
+    fn from_str(text: &str) -> Result<TargetUrl, TargetUrlError> {
         if text.contains('#') {
-            return Err(PurgeUrlError::Fragment);
+            return Err(TargetUrlError::Fragment);
         }
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(PurgeUrlError::Character);
+            return Err(TargetUrlError::Character);
         }
         if text.starts_with('/') {
-            return Ok(PurgeUrl {
+            return Ok(TargetUrl {
                 scheme: Scheme::Http,
                 authority: None,
                 path: text.to_owned(),
             });
         }
-        let (scheme, rest) = text.split_once("://").ok_or(PurgeUrlError::Scheme)?;
+        let (scheme, rest) = text.split_once("://").ok_or(TargetUrlError::Scheme)?;
         let scheme = match scheme.to_ascii_lowercase().as_str() {
             "http" => Scheme::Http,
             "https" => Scheme::Https,
-            _ => return Err(PurgeUrlError::Scheme),
+            _ => return Err(TargetUrlError::Scheme),
         };
         let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         // The rules for hosts are those of servers; a Unix socket is no host.
         match BackendAddress::parse(authority, scheme.default_port()) {
             Ok(BackendAddress::Host { .. }) => {}
-            _ => return Err(PurgeUrlError::Host),
+            _ => return Err(TargetUrlError::Host),
         }
         let slash = if path.starts_with('/') { "" } else { "/" };
-        Ok(PurgeUrl {
+        Ok(TargetUrl {
             scheme,
             authority: Some(authority.to_owned()),
             path: format!("{slash}{path}"),
@@ -155,7 +166,7 @@ impl FromStr for PurgeUrl {
     }
 }
 
-impl fmt::Display for PurgeUrl {
+impl fmt::Display for TargetUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(authority) = &self.authority {
             write!(f, "{}://{authority}", self.scheme.as_str())?;

@@ -247,6 +247,37 @@ fn orders_go_to_the_first_plain_listener() {
     }
 }
 
+/// The question of a line, and where it goes.
+fn asked(line: &str) -> (Question, String) {
+    match command(line) {
+        Ok(Command::Explain { question, to }) => (*question, to.to_string()),
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+#[test]
+fn questions_go_to_the_operators_port() {
+    let (question, to) = asked("explain -X HEAD -H a:b -H c:d /news");
+    assert_eq!(to, "127.0.0.1:9131");
+    assert_eq!(question.own_host, "127.0.0.1:6081");
+    assert_eq!(
+        (question.method.as_str(), question.fields.len()),
+        ("HEAD", 2)
+    );
+    assert_eq!(question.form, AnswerForm::Text);
+    let (question, to) = asked("--config /nonexistent explain --json --to h:81 http://a/b");
+    assert_eq!((to.as_str(), question.form), ("h:81", AnswerForm::Json));
+    let (_folder, path) = file("[metrics]\naddress = \"[::]:81\"");
+    let (_, to) = asked(&format!("explain --config {} /a", path.display()));
+    assert_eq!(to, "[::1]:81");
+    refused("explain", &["<URL>"]);
+    refused("explain --help", &["Examples:", "Exit status"]);
+    refused(
+        "--check explain /a",
+        &["--check is for running a front door"],
+    );
+}
+
 #[test]
 fn an_order_with_a_destination_needs_no_settings() {
     assert_eq!(sent("--config /nonexistent purge /a --to h:81").1, "h:81");

@@ -1,4 +1,4 @@
-//! A small HTTP/1 server for three paths.
+//! A small HTTP/1 server for four paths.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::Readiness;
+use super::{Explainer, Readiness, explainer};
 use crate::metrics::Exporter;
 
 /// Largest request head read, in bytes: scrapers send a few hundred.
@@ -58,6 +58,7 @@ impl OpsSettings {
 pub struct OpsServer {
     listener: TcpListener,
     settings: OpsSettings,
+    explainer: Option<Arc<dyn Explainer>>,
 }
 
 /// What the paths read.
@@ -65,6 +66,7 @@ pub struct OpsServer {
 struct Sources {
     exporter: Arc<Exporter>,
     readiness: Arc<Readiness>,
+    explainer: Option<Arc<dyn Explainer>>,
 }
 
 impl OpsServer {
@@ -74,7 +76,11 @@ impl OpsServer {
     /// When the address cannot be listened on.
     pub async fn bind(settings: OpsSettings) -> io::Result<OpsServer> {
         let listener = TcpListener::bind(settings.listen).await?;
-        Ok(OpsServer { listener, settings })
+        Ok(OpsServer {
+            listener,
+            settings,
+            explainer: None,
+        })
     }
 
     /// Serves on a port that is already open: one handed over by the process that this one replaces.
@@ -87,7 +93,18 @@ impl OpsServer {
     ) -> io::Result<OpsServer> {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
-        Ok(OpsServer { listener, settings })
+        Ok(OpsServer {
+            listener,
+            settings,
+            explainer: None,
+        })
+    }
+
+    /// Serves `/explain` too.
+    #[must_use]
+    pub fn explaining(mut self, explainer: Arc<dyn Explainer>) -> OpsServer {
+        self.explainer = Some(explainer);
+        self
     }
 
     /// The address in use, with the port the kernel chose where 0 was asked for.
@@ -114,10 +131,15 @@ impl OpsServer {
         readiness: Arc<Readiness>,
         shutdown: impl Future<Output = ()>,
     ) {
-        let OpsServer { listener, settings } = self;
+        let OpsServer {
+            listener,
+            settings,
+            explainer,
+        } = self;
         let sources = Sources {
             exporter,
             readiness,
+            explainer,
         };
         let free = Arc::new(Semaphore::new(settings.connections_max.max(1)));
         let (closing, _) = tokio::sync::watch::channel(());
@@ -163,8 +185,16 @@ async fn connection(
     mut closed: tokio::sync::watch::Receiver<()>,
 ) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let response = respond(&request, &sources);
-        async move { Ok::<_, Infallible>(response) }
+        let sources = sources.clone();
+        async move {
+            let response = match (request.uri().path(), request.method()) {
+                ("/explain", &Method::POST) => {
+                    explainer::respond(sources.explainer.as_ref(), request).await
+                }
+                _ => respond(&request, &sources),
+            };
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -193,18 +223,16 @@ fn respond<B>(request: &Request<B>, sources: &Sources) -> Response<Full<Bytes>> 
         "/metrics" => Page::Metrics,
         "/healthz" => Page::Health,
         "/readyz" => Page::Ready,
+        "/explain" => return not_allowed("only POST: lacquer explain URL asks", "POST"),
         _ => {
             return text(
                 StatusCode::NOT_FOUND,
-                "no such page: /metrics, /healthz, /readyz",
+                "no such page: /metrics, /healthz, /readyz, /explain",
             );
         }
     };
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");
-        let allow = header::HeaderValue::from_static("GET, HEAD");
-        response.headers_mut().insert(header::ALLOW, allow);
-        return response;
+        return not_allowed("only GET and HEAD", "GET, HEAD");
     }
     match page {
         Page::Metrics => answer(
@@ -226,12 +254,23 @@ enum Page {
     Ready,
 }
 
-fn text(status: StatusCode, line: &str) -> Response<Full<Bytes>> {
+fn not_allowed(line: &str, allow: &'static str) -> Response<Full<Bytes>> {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, line);
+    let allow = header::HeaderValue::from_static(allow);
+    response.headers_mut().insert(header::ALLOW, allow);
+    response
+}
+
+pub(super) fn text(status: StatusCode, line: &str) -> Response<Full<Bytes>> {
     answer(status, "text/plain; charset=utf-8", format!("{line}\n"))
 }
 
 /// hyper leaves the body out where the request was HEAD.
-fn answer(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
+pub(super) fn answer(
+    status: StatusCode,
+    content_type: &'static str,
+    body: String,
+) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     let headers = response.headers_mut();

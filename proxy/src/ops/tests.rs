@@ -125,9 +125,19 @@ async fn pages_and_refusals() {
     assert!(head.contains("\r\ncontent-length: "), "{head}");
     check(&running, "GET /healthz", 200, "alive\n").await;
     check(&running, "GET /healthz?verbose", 200, "alive\n").await;
-    let missing = "no such page: /metrics, /healthz, /readyz\n";
+    let missing = "no such page: /metrics, /healthz, /readyz, /explain\n";
     check(&running, "GET /", 404, missing).await;
     check(&running, "POST /metricsx", 404, missing).await;
+    check(
+        &running,
+        "POST /explain",
+        404,
+        "nothing is explained here\n",
+    )
+    .await;
+    let (status, head, _) = ask(running.address, "GET /explain").await;
+    assert_eq!(status, 405);
+    assert!(head.contains("\r\nallow: post"), "{head}");
     let (status, head, _) = ask(running.address, "POST /metrics").await;
     assert_eq!(status, 405);
     assert!(head.contains("\r\nallow: get, head"), "{head}");

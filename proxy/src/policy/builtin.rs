@@ -21,6 +21,7 @@ use crate::rules::freshness::{self, Heuristics, Reuse, StoredTimes};
 use crate::rules::hop_by_hop;
 use crate::rules::key::{PrimaryKey, primary_key};
 use crate::rules::part;
+use crate::rules::status;
 use crate::rules::storability::{self, ClientDirectives, NotStored, StoreRules};
 use crate::time::Timestamp;
 
@@ -332,6 +333,10 @@ XID: {xid}
                 | NotStored::Authorization => Storage::Private {
                     because: Some(because),
                 },
+                // As little is known of the target as before.
+                _ if status::is_about_the_message(head.status) => Storage::Private {
+                    because: Some(because),
+                },
                 // RFC 9111 §4.3.3: as if no answer had come, which leaves the stale one the rest of its grace.
                 _ if fetch.purpose == Purpose::Refresh && is_server_failure(head.status) => {
                     Storage::Private {
@@ -368,6 +373,10 @@ XID: {xid}
             grace,
             keep: keep.max(on_error.saturating_sub(grace)),
         })
+    }
+
+    fn cache_settings(&self) -> Option<&CacheSettings> {
+        Some(&self.settings)
     }
 
     fn backend_error(&self, fetch: &Fetch, error: &BackendError, now: Timestamp) -> OnError {

@@ -72,7 +72,8 @@ pub(super) fn make_shareable(head: &mut RequestHead) {
     head.fields.retain(|field| is_shareable(field.name));
 }
 
-fn is_shareable(name: &str) -> bool {
+/// Whether a field goes to the backend in a fetch whose answer others may get.
+pub(crate) fn is_shareable(name: &str) -> bool {
     let mut withheld = CLIENT_OWN.iter().chain(&REWRITES);
     if !name.contains('_') {
         return !withheld.any(|known| known.eq_ignore_ascii_case(name));

@@ -6,6 +6,7 @@
 //!
 //! - 400, 413 and 431 speak of the message and not of its target: they are stored with explicit freshness only, never
 //!   by a guess, be they `public` and have validators.
+//! - Refused with any of the three, a request leaves what is stored as it was.
 //! - An error to a request whose head may have caused it (long, beyond ASCII, with a description of content that is
 //!   not there) is for that client alone, also with explicit freshness: `request-fault` in Cache-Status. What was
 //!   stored before stays.
@@ -87,6 +88,28 @@ async fn description_of_absent_content_does_not_store_an_error() {
         (("Content-Language", "x"), 400),
     ] {
         check(status, move |seen| seen.field(line.0).is_some(), &[line]).await;
+    }
+}
+
+/// Whatever the refused message was, nothing new is known of its target: neither is what is stored displaced by a
+/// mark, nor do others stop to share fetches.
+#[tokio::test]
+async fn refusal_of_a_message_leaves_what_is_stored() {
+    for status in [400, 413, 431] {
+        for refusal in [&[][..], &[("Cache-Control", "no-store")]] {
+            let backend = Backend::start(move |seen| match seen.field("X-Bad") {
+                Some(_) => answer(status, refusal, EVIL),
+                None => answer(200, &[FRESH], "the page"),
+            })
+            .await;
+            let door = Door::start(&backend).await;
+            door.get("/").await;
+            let attack = [("X-Bad", "1"), ("Cache-Control", "no-cache")];
+            assert_eq!(door.request("GET", "/", &attack).await.status(), status);
+            let victim = door.get("/").await;
+            assert_eq!((victim.cache(), victim.text()), ("HIT".into(), "the page"));
+            assert_eq!(door.front.store.objects(), 1, "no mark");
+        }
     }
 }
 

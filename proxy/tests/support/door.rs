@@ -14,6 +14,8 @@ use super::{Backend, Client, Reply, Script};
 
 pub(crate) struct Door {
     pub(crate) address: SocketAddr,
+    /// The operator's port, where the settings enable it.
+    pub(crate) ops: Option<SocketAddr>,
     pub(crate) front: Arc<Front>,
 }
 
@@ -46,9 +48,14 @@ impl Door {
             Some(ListenAddress::Tcp(address)) => *address,
             other => panic!("no TCP listener: {other:?}"),
         };
+        let ops = server.metrics_address();
         let front = Arc::clone(server.control().front());
         tokio::spawn(server.run(std::future::pending::<()>()));
-        Door { address, front }
+        Door {
+            address,
+            ops,
+            front,
+        }
     }
 
     /// With a policy that is the built-in one but for what the script says.

@@ -17,14 +17,14 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 const ANSWER_FIELDS_MAX: usize = 100;
 
 /// A connection to a front door.
-pub(super) enum Connection {
+pub(in super::super) enum Connection {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
 impl Connection {
     /// Tries each address of a host.
-    pub(super) fn open(to: &BackendAddress) -> io::Result<Connection> {
+    pub(in super::super) fn open(to: &BackendAddress) -> io::Result<Connection> {
         match to {
             BackendAddress::Unix(path) => UnixStream::connect(path).map(Connection::Unix),
             BackendAddress::Host { host, port } => {
@@ -42,7 +42,7 @@ impl Connection {
     }
 
     /// Writes the request and reads until the answer is whole, the peer closes, or a bound is reached.
-    pub(super) fn exchange(&mut self, request: &[u8]) -> io::Result<Vec<u8>> {
+    pub(in super::super) fn exchange(&mut self, request: &[u8]) -> io::Result<Vec<u8>> {
         let deadline = Instant::now() + EXCHANGE_TIMEOUT;
         self.set_timeouts(EXCHANGE_TIMEOUT)?;
         self.write_all(request)?;
@@ -172,6 +172,13 @@ pub(super) fn read_answer(reply: &[u8]) -> Option<Answer> {
         reason: printable(head.reason.as_bytes()),
         text: printable(body),
     })
+}
+
+/// Status and content of the final response; `None` where it is no HTTP, chunked, or not whole.
+pub(in super::super) fn read_body(reply: &[u8]) -> Option<(u16, &[u8])> {
+    let head = read_head(reply).ok()??;
+    let end = head.body_offset + head.content_length?;
+    Some((head.status, reply.get(head.body_offset..end)?))
 }
 
 /// The first line that says something, fit for a terminal.

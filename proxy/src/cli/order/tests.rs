@@ -5,7 +5,7 @@ use std::thread;
 
 use super::*;
 
-fn url(text: &str) -> PurgeUrl {
+fn url(text: &str) -> TargetUrl {
     text.parse().unwrap()
 }
 
