@@ -4,6 +4,7 @@
 
 mod exchange;
 mod head;
+mod meter;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,6 +19,7 @@ use h2::{Reason, RecvStream};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub(super) use self::exchange::Http2;
+use self::meter::Metered;
 use super::end::End;
 use super::error::{Refusal, RefusedRequest};
 use super::exchange::{Exchange, Left};
@@ -30,8 +32,27 @@ use super::{Context, Handler, handle};
 #[derive(Debug, Default)]
 struct Active {
     count: AtomicUsize,
-    /// The connection, to be told when the last one ends.
+    /// Streams that the client has reset before their replies were complete, less those whose replies were completed.
+    resets: AtomicUsize,
+    /// The connection, to be told when the last one ends, or when it has to look at the resets.
     connection: AtomicWaker,
+}
+
+impl Active {
+    /// The client did not wait for a reply: we have worked for nothing.
+    fn count_reset(&self) {
+        self.resets.fetch_add(1, Ordering::AcqRel);
+        self.connection.wake();
+    }
+
+    /// A reply was completed, which makes up for one that was not.
+    fn count_reply(&self) {
+        let _ = self
+            .resets
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |resets| {
+                resets.checked_sub(1)
+            });
+    }
 }
 
 /// One stream among the active ones.
@@ -52,6 +73,8 @@ type Accepted = Result<(http::Request<RecvStream>, SendResponse<Bytes>), h2::Err
 enum Interrupted {
     Shutdown,
     Idle,
+    /// The client makes more work than it has a use for.
+    Abused,
 }
 
 /// Serves the connection to its end, and tells why that came.
@@ -61,9 +84,10 @@ where
     H: Handler,
 {
     let settings = context.settings.clone();
+    let (io, flooded) = Metered::new(io, settings.http2.control_frames_max);
     let handshake = builder(&settings).handshake(io);
     let connected = tokio::time::timeout(settings.head_read_timeout, handshake).await;
-    let mut connection: Connection<S, Bytes> = match connected {
+    let mut connection: Connection<Metered<S>, Bytes> = match connected {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => return end_by(&error),
         Err(_) => return End::Refused(Refusal::HeadTimeout),
@@ -77,6 +101,12 @@ where
     let mut refused = 0u32;
     loop {
         let accepted = poll_fn(|cx| {
+            active.connection.register(cx.waker());
+            let resets = active.resets.load(Ordering::Acquire);
+            let is_abused = resets > settings.http2.resets_max || flooded.load(Ordering::Acquire);
+            if is_abused && ending != Some(End::Http2Violated) {
+                return Poll::Ready(Err(Interrupted::Abused));
+            }
             if let Poll::Ready(accepted) = connection.poll_accept(cx) {
                 let accepted: Option<Accepted> = accepted;
                 return Poll::Ready(Ok(accepted));
@@ -84,7 +114,6 @@ where
             if ending.is_none() && shutdown.poll_begun(cx).is_ready() {
                 return Poll::Ready(Err(Interrupted::Shutdown));
             }
-            active.connection.register(cx.waker());
             if active.count.load(Ordering::Acquire) > 0 {
                 timer.restart();
                 return Poll::Pending;
@@ -105,11 +134,19 @@ where
                 if let (Some(end), Interrupted::Idle) = (ending, &interrupted) {
                     return end;
                 }
+                if matches!(interrupted, Interrupted::Abused) {
+                    // Ends all streams at once; what is left is to say so.
+                    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                    ending = Some(End::Http2Violated);
+                    timer.restart();
+                    continue;
+                }
                 // GOAWAY, then on until the streams that the client has already opened are done.
                 connection.graceful_shutdown();
                 ending = Some(match interrupted {
                     Interrupted::Shutdown => End::ByReply,
                     Interrupted::Idle => End::Idle,
+                    Interrupted::Abused => End::Http2Violated,
                 });
                 timer.restart();
                 continue;
@@ -120,7 +157,8 @@ where
         let (parts, body) = request.into_parts();
         match head::read(&parts, &settings, context.info.scheme) {
             Ok((head, expectation)) => {
-                let exchange = Http2::new(head, expectation, body, respond, requests, &context);
+                let streams = (body, respond, active.clone());
+                let exchange = Http2::new(head, expectation, streams, requests, &context);
                 spawn(exchange, context.handler.clone(), &active);
             }
             Err(reason) => {
@@ -183,7 +221,7 @@ fn builder(settings: &DownstreamSettings) -> Builder {
         .max_send_buffer_size(limits.send_buffer_bytes_max)
         .max_frame_size(limits.frame_bytes_max)
         .max_concurrent_reset_streams(limits.reset_streams_max)
-        .max_pending_accept_reset_streams(limits.pending_accept_reset_streams_max)
+        .max_pending_accept_reset_streams(limits.resets_max)
         .max_local_error_reset_streams(Some(limits.local_error_reset_streams_max));
     builder
 }
