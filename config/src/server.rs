@@ -129,8 +129,8 @@ settings! {
         pub http2_streams_max: NonZeroU32 = nonzero_u32(100);
         /// Most bytes of an HTTP/2 request's header list, uncompressed (RFC 9113 §6.5.2).
         pub http2_header_list_bytes_max: ByteSize = ByteSize::kibibytes(32);
-        /// Most streams that an HTTP/2 client may reset before their answers are complete, beyond those it waits for;
-        /// then the connection is closed ("rapid reset", CVE-2023-44487).
+        /// Most streams that an HTTP/2 client may reset before their answers are complete, beyond those it waits for
+        /// and one for each second; then the connection is closed ("rapid reset", CVE-2023-44487).
         pub http2_resets_max: NonZeroUsize = nonzero(100);
         /// Most streams that errors of an HTTP/2 client may make us reset before the connection is closed ("made you
         /// reset", CVE-2025-8671).

@@ -32,7 +32,8 @@ use super::{Context, Handler, handle};
 #[derive(Debug, Default)]
 struct Active {
     count: AtomicUsize,
-    /// Streams that the client has reset before their replies were complete, less those whose replies were completed.
+    /// Streams that the client has reset before their replies were complete, less those whose replies were completed,
+    /// and less one for each second.
     resets: AtomicUsize,
     /// The connection, to be told when the last one ends, or when it has to look at the resets.
     connection: AtomicWaker,
@@ -47,10 +48,15 @@ impl Active {
 
     /// A reply was completed, which makes up for one that was not.
     fn count_reply(&self) {
+        self.forgive(1);
+    }
+
+    /// Takes back so many resets, as far as there are any.
+    fn forgive(&self, count: usize) {
         let _ = self
             .resets
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |resets| {
-                resets.checked_sub(1)
+                (resets > 0).then(|| resets.saturating_sub(count))
             });
     }
 }
@@ -97,11 +103,19 @@ where
     let active = Arc::new(Active::default());
     // Why, once GOAWAY has been sent.
     let mut ending = None;
+    // When resets were last taken back for the time that went by.
+    let mut forgiven = Instant::now();
     let mut requests = 0u32;
     let mut refused = 0u32;
     loop {
         let accepted = poll_fn(|cx| {
             active.connection.register(cx.waker());
+            // Once in a while a client has a reason; a connection may last for days.
+            let seconds = forgiven.elapsed().as_secs();
+            if seconds > 0 {
+                forgiven = Instant::now();
+                active.forgive(usize::try_from(seconds).unwrap_or(usize::MAX));
+            }
             let resets = active.resets.load(Ordering::Acquire);
             let is_abused = resets > settings.http2.resets_max || flooded.load(Ordering::Acquire);
             if is_abused && ending != Some(End::Http2Violated) {

@@ -43,8 +43,8 @@ pub struct Http2Settings {
     pub frame_bytes_max: u32,
     /// Streams kept in mind after we reset them.
     pub reset_streams_max: usize,
-    /// Streams reset by the client before their replies were complete, beyond those it let us complete ("rapid
-    /// reset", CVE-2023-44487); more ends the connection. Applies as well, by itself, to streams that we have not yet
+    /// Streams reset by the client before their replies were complete, beyond those it let us complete and one for
+    /// each second ("rapid reset", CVE-2023-44487); more ends the connection. Applies as well, by itself, to streams that we have not yet
     /// taken up.
     pub resets_max: usize,
     /// Resets that the client's own errors made us send ("made you reset", CVE-2025-8671); more ends the connection.

@@ -226,7 +226,9 @@ mod tests {
         metered.read_exact(&mut read).await.expect("open");
         assert_eq!((read, exceeded.load(Ordering::Acquire)), (two, false));
         far.write_all(&frame(6, 8)).await.expect("room");
-        let third = tokio::time::timeout(Duration::from_millis(100), metered.read_u8()).await;
+        let mut more = [0; 64];
+        let third = metered.read(&mut more);
+        let third = tokio::time::timeout(Duration::from_millis(100), third).await;
         assert!(third.is_err() && exceeded.load(Ordering::Acquire));
     }
 }
