@@ -129,9 +129,18 @@ settings! {
         pub http2_streams_max: NonZeroU32 = nonzero_u32(100);
         /// Most bytes of an HTTP/2 request's header list, uncompressed (RFC 9113 §6.5.2).
         pub http2_header_list_bytes_max: ByteSize = ByteSize::kibibytes(32);
-        /// Most streams that an HTTP/2 client may have reset while their requests still run, before the connection is
-        /// closed ("rapid reset").
+        /// Most streams that an HTTP/2 client may reset before their answers are complete, beyond those it waits for
+        /// and one for each second; then the connection is closed ("rapid reset", CVE-2023-44487).
         pub http2_resets_max: NonZeroUsize = nonzero(100);
+        /// Most streams that errors of an HTTP/2 client may make us reset before the connection is closed ("made you
+        /// reset", CVE-2025-8671).
+        pub http2_stream_errors_max: NonZeroUsize = nonzero(100);
+        /// Most PING, SETTINGS, PRIORITY and unknown frames that an HTTP/2 client may send within ten seconds before the
+        /// connection is closed.
+        pub http2_control_frames_max: NonZeroU32 = nonzero_u32(1000);
+        /// Fewest bytes of an answer that an HTTP/2 client has to take within `timeouts.write`; a client that takes
+        /// fewer of a longer answer loses the stream. Zero: any byte will do.
+        pub http2_progress_bytes_min: ByteSize = ByteSize::kibibytes(4);
         /// Most bytes of a backend's response head; beyond it the answer is a 502.
         pub backend_header_bytes_max: ByteSize = ByteSize::kibibytes(64);
     }

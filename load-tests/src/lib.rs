@@ -7,6 +7,7 @@
 //! Everything is bounded: each wait has a deadline, each load a count, and processes die with the test that started
 //! them.
 
+pub mod frames;
 pub mod message;
 pub mod wire;
 

@@ -32,6 +32,8 @@ mod heads;
 #[path = "smuggling/lengths.rs"]
 mod lengths;
 
+#[path = "smuggling/downgrade.rs"]
+mod downgrade;
 #[path = "smuggling/responses.rs"]
 mod responses;
 

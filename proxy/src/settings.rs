@@ -167,7 +167,10 @@ pub(crate) fn downstream(config: &Config) -> Arc<DownstreamSettings> {
             concurrent_streams_max: limits.http2_streams_max.get(),
             header_list_bytes_max: u32::try_from(limits.http2_header_list_bytes_max.bytes())
                 .unwrap_or(u32::MAX),
-            pending_accept_reset_streams_max: limits.http2_resets_max.get(),
+            resets_max: limits.http2_resets_max.get(),
+            local_error_reset_streams_max: limits.http2_stream_errors_max.get(),
+            control_frames_max: limits.http2_control_frames_max.get(),
+            progress_bytes_min: limits.http2_progress_bytes_min.as_usize(),
             ..Http2Settings::default()
         },
         ..DownstreamSettings::default()

@@ -434,7 +434,7 @@ fn trailers() -> Vec<Row> {
         ),
         bad(
             "an underscore for the hyphen of a length in a trailer",
-            "CVE-2020-7658 (meinheld)",
+            "RFC 3875 §4.1.18: to CGI both are one variable",
             "Content_Length: 50\r\n",
         ),
         bad(

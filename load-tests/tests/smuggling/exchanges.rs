@@ -4,8 +4,8 @@ use crate::row::*;
 
 const DIE: &str = "Kettle 2025, HTTP/1.1 must die: Expect";
 const PINGORA: &str = "CVE-2025-4366 (Pingora): a body left unread behind a cache hit";
-const H2C: &str = "Ferguson 2020, h2c smuggling";
-const WEBSOCKET: &str = "0ang3el 2019, What's wrong with WebSocket APIs";
+const H2C: &str = "Miller 2020, h2c Smuggling";
+const WEBSOCKET: &str = "Egorov 2019, What's wrong with WebSocket APIs";
 
 pub(crate) fn rows() -> Vec<Row> {
     [unread(), expectations(), upgrades()].concat()

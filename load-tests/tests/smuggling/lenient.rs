@@ -2,7 +2,7 @@
 //!
 //! They never doubt. What they cannot understand they skip, as the parsers did that the reports are about.
 
-use crate::reading::{Doubt, Framing, Head, Reader};
+use crate::reading::{Doubt, Fields, Framing, Head, Reader};
 
 /// Which of two contradicting statements about a body's length counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,19 +190,19 @@ impl Lenient {
         Some((rest[..end].trim_ascii_end(), at + next))
     }
 
-    fn fields(&self, bytes: &[u8], mut at: usize) -> Option<(Vec<(String, Vec<u8>)>, usize)> {
-        let mut fields: Vec<(String, Vec<u8>)> = Vec::new();
+    fn fields(&self, bytes: &[u8], mut at: usize) -> Option<(Fields, usize)> {
+        let mut fields = Fields::new();
         loop {
             let (line, next) = self.line(bytes, at)?;
             at = next;
             if line.is_empty() {
                 return Some((fields, at));
             }
-            if line.starts_with(b" ") || line.starts_with(b"\t") {
-                if let (Fold::Joined, Some((_, value))) = (self.fold, fields.last_mut()) {
-                    value.extend(line);
-                    continue;
-                }
+            if matches!(line, [b' ' | b'\t', ..])
+                && let (Fold::Joined, Some((_, value))) = (self.fold, fields.last_mut())
+            {
+                value.extend(line);
+                continue;
             }
             let colon = line.iter().position(|byte| *byte == b':');
             let (name, value) = line.split_at(colon.unwrap_or(line.len()));

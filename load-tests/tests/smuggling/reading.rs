@@ -3,6 +3,9 @@
 /// Why a reader goes no further.
 pub(crate) type Doubt = String;
 
+/// Field lines in their order.
+pub(crate) type Fields = Vec<(String, Vec<u8>)>;
+
 /// How a reader finds the end of a request's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
@@ -18,7 +21,7 @@ pub(crate) struct Head {
     /// In origin-form, whatever form it came in.
     pub(crate) target: String,
     pub(crate) host: String,
-    pub(crate) fields: Vec<(String, Vec<u8>)>,
+    pub(crate) fields: Fields,
     pub(crate) framing: Framing,
     /// Bytes of the head, with what was skipped before it.
     pub(crate) bytes: usize,

@@ -452,7 +452,7 @@ fn without_body() -> Vec<Row> {
         ),
         row(
             "101 that nobody asked for",
-            "RFC 9110 §15.2.2; Ferguson 2020, h2c smuggling",
+            "RFC 9110 §15.2.2; Miller 2020, h2c Smuggling",
             format!("HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n{POISON}"),
             Gets::BadGateway,
         ),

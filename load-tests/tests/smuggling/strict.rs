@@ -3,12 +3,10 @@
 //! This is the back-end that takes nothing in good part, and the oracle that says what a client's bytes mean. It shares
 //! no line with the front door's own parser.
 
-use crate::reading::{Doubt, Framing, Head, Reader};
+use crate::reading::{Doubt, Fields, Framing, Head, Reader};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Strict;
-
-type Fields = Vec<(String, Vec<u8>)>;
 
 impl Reader for Strict {
     fn head(&self, bytes: &[u8]) -> Result<Option<Head>, Doubt> {

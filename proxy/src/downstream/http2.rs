@@ -4,6 +4,7 @@
 
 mod exchange;
 mod head;
+mod meter;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,6 +19,7 @@ use h2::{Reason, RecvStream};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub(super) use self::exchange::Http2;
+use self::meter::Metered;
 use super::end::End;
 use super::error::{Refusal, RefusedRequest};
 use super::exchange::{Exchange, Left};
@@ -30,8 +32,33 @@ use super::{Context, Handler, handle};
 #[derive(Debug, Default)]
 struct Active {
     count: AtomicUsize,
-    /// The connection, to be told when the last one ends.
+    /// Streams that the client has reset before their replies were complete, less those whose replies were completed,
+    /// and less one for each second.
+    resets: AtomicUsize,
+    /// The connection, to be told when the last one ends, or when it has to look at the resets.
     connection: AtomicWaker,
+}
+
+impl Active {
+    /// The client did not wait for a reply: we have worked for nothing.
+    fn count_reset(&self) {
+        self.resets.fetch_add(1, Ordering::AcqRel);
+        self.connection.wake();
+    }
+
+    /// A reply was completed, which makes up for one that was not.
+    fn count_reply(&self) {
+        self.forgive(1);
+    }
+
+    /// Takes back so many resets, as far as there are any.
+    fn forgive(&self, count: usize) {
+        let _ = self
+            .resets
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |resets| {
+                (resets > 0).then(|| resets.saturating_sub(count))
+            });
+    }
 }
 
 /// One stream among the active ones.
@@ -52,6 +79,8 @@ type Accepted = Result<(http::Request<RecvStream>, SendResponse<Bytes>), h2::Err
 enum Interrupted {
     Shutdown,
     Idle,
+    /// The client makes more work than it has a use for.
+    Abused,
 }
 
 /// Serves the connection to its end, and tells why that came.
@@ -61,9 +90,10 @@ where
     H: Handler,
 {
     let settings = context.settings.clone();
+    let (io, flooded) = Metered::new(io, settings.http2.control_frames_max);
     let handshake = builder(&settings).handshake(io);
     let connected = tokio::time::timeout(settings.head_read_timeout, handshake).await;
-    let mut connection: Connection<S, Bytes> = match connected {
+    let mut connection: Connection<Metered<S>, Bytes> = match connected {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => return end_by(&error),
         Err(_) => return End::Refused(Refusal::HeadTimeout),
@@ -73,10 +103,24 @@ where
     let active = Arc::new(Active::default());
     // Why, once GOAWAY has been sent.
     let mut ending = None;
+    // When resets were last taken back for the time that went by.
+    let mut forgiven = Instant::now();
     let mut requests = 0u32;
     let mut refused = 0u32;
     loop {
         let accepted = poll_fn(|cx| {
+            active.connection.register(cx.waker());
+            // Once in a while a client has a reason; a connection may last for days.
+            let seconds = forgiven.elapsed().as_secs();
+            if seconds > 0 {
+                forgiven = Instant::now();
+                active.forgive(usize::try_from(seconds).unwrap_or(usize::MAX));
+            }
+            let resets = active.resets.load(Ordering::Acquire);
+            let is_abused = resets > settings.http2.resets_max || flooded.load(Ordering::Acquire);
+            if is_abused && ending != Some(End::Http2Violated) {
+                return Poll::Ready(Err(Interrupted::Abused));
+            }
             if let Poll::Ready(accepted) = connection.poll_accept(cx) {
                 let accepted: Option<Accepted> = accepted;
                 return Poll::Ready(Ok(accepted));
@@ -84,7 +128,6 @@ where
             if ending.is_none() && shutdown.poll_begun(cx).is_ready() {
                 return Poll::Ready(Err(Interrupted::Shutdown));
             }
-            active.connection.register(cx.waker());
             if active.count.load(Ordering::Acquire) > 0 {
                 timer.restart();
                 return Poll::Pending;
@@ -105,11 +148,19 @@ where
                 if let (Some(end), Interrupted::Idle) = (ending, &interrupted) {
                     return end;
                 }
+                if matches!(interrupted, Interrupted::Abused) {
+                    // Ends all streams at once; what is left is to say so.
+                    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                    ending = Some(End::Http2Violated);
+                    timer.restart();
+                    continue;
+                }
                 // GOAWAY, then on until the streams that the client has already opened are done.
                 connection.graceful_shutdown();
                 ending = Some(match interrupted {
                     Interrupted::Shutdown => End::ByReply,
                     Interrupted::Idle => End::Idle,
+                    Interrupted::Abused => End::Http2Violated,
                 });
                 timer.restart();
                 continue;
@@ -120,7 +171,8 @@ where
         let (parts, body) = request.into_parts();
         match head::read(&parts, &settings, context.info.scheme) {
             Ok((head, expectation)) => {
-                let exchange = Http2::new(head, expectation, body, respond, requests, &context);
+                let streams = (body, respond, active.clone());
+                let exchange = Http2::new(head, expectation, streams, requests, &context);
                 spawn(exchange, context.handler.clone(), &active);
             }
             Err(reason) => {
@@ -183,7 +235,7 @@ fn builder(settings: &DownstreamSettings) -> Builder {
         .max_send_buffer_size(limits.send_buffer_bytes_max)
         .max_frame_size(limits.frame_bytes_max)
         .max_concurrent_reset_streams(limits.reset_streams_max)
-        .max_pending_accept_reset_streams(limits.pending_accept_reset_streams_max)
+        .max_pending_accept_reset_streams(limits.resets_max)
         .max_local_error_reset_streams(Some(limits.local_error_reset_streams_max));
     builder
 }

@@ -43,12 +43,18 @@ pub struct Http2Settings {
     pub frame_bytes_max: u32,
     /// Streams kept in mind after we reset them.
     pub reset_streams_max: usize,
-    /// Streams reset by the client before we took them up ("rapid reset"); more ends the connection.
-    pub pending_accept_reset_streams_max: usize,
-    /// Resets that the client's own errors made us send; more ends the connection.
+    /// Streams reset by the client before their replies were complete, beyond those it let us complete and one for
+    /// each second ("rapid reset", CVE-2023-44487); more ends the connection. Applies as well, by itself, to streams that we have not yet
+    /// taken up.
+    pub resets_max: usize,
+    /// Resets that the client's own errors made us send ("made you reset", CVE-2025-8671); more ends the connection.
     pub local_error_reset_streams_max: usize,
     /// Requests refused on one connection before it ends.
     pub refused_requests_max: u32,
+    /// PING, SETTINGS, PRIORITY and unknown frames within ten seconds; more ends the connection.
+    pub control_frames_max: u32,
+    /// Bytes of a reply that the client has to take within `write_timeout` if so many are left.
+    pub progress_bytes_min: usize,
 }
 
 impl Default for DownstreamSettings {
@@ -78,9 +84,11 @@ impl Default for Http2Settings {
             send_buffer_bytes_max: 256 * 1024,
             frame_bytes_max: 16 * 1024,
             reset_streams_max: 64,
-            pending_accept_reset_streams_max: 32,
+            resets_max: 100,
             local_error_reset_streams_max: 256,
             refused_requests_max: 64,
+            control_frames_max: 1000,
+            progress_bytes_min: 4 * 1024,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll, ready};
+use std::task::{Context as TaskContext, Poll, Waker, ready};
 
 use bytes::Bytes;
 use futures_util::future::poll_fn;
@@ -16,6 +16,7 @@ use super::super::exchange::{BodyLength, Departure, SendBody, StoredHead, Traffi
 use super::super::info::ConnectionInfo;
 use super::super::settings::DownstreamSettings;
 use super::super::timer::Timer;
+use super::Active;
 use super::head::{self, StatedLength};
 use crate::http::{Fields, Method, RequestHead, ResponseHead, reason_phrase};
 use crate::http1::{Expectation, Refused, parse_length};
@@ -38,6 +39,11 @@ pub(in super::super) struct Http2 {
     /// Present once a head was sent that a body follows.
     send: Option<SendStream<Bytes>>,
     reply: Reply,
+    /// Who ended the stream before its reply was complete.
+    reset: ResetBy,
+    active: Arc<Active>,
+    /// Bytes the client has taken since the timer was last restarted.
+    progress: usize,
     /// The last piece of a body of known length: it goes out with the end of the stream on it, or before trailers.
     held: Bytes,
     timer: Timer,
@@ -62,12 +68,19 @@ enum Reply {
     Complete,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ResetBy {
+    Nobody,
+    Us,
+    /// Also by an error that it made `h2` find.
+    Client,
+}
+
 impl Http2 {
     pub(super) fn new<H>(
         head: RequestHead,
         expectation: Expectation,
-        body: RecvStream,
-        respond: SendResponse<Bytes>,
+        (body, respond, active): (RecvStream, SendResponse<Bytes>, Arc<Active>),
         number: u32,
         context: &Context<H>,
     ) -> Http2 {
@@ -93,6 +106,9 @@ impl Http2 {
             respond,
             send: None,
             reply: Reply::NotStarted,
+            reset: ResetBy::Nobody,
+            active,
+            progress: 0,
             held: Bytes::new(),
             timer: Timer::default(),
             traffic: Traffic {
@@ -314,13 +330,19 @@ impl Http2 {
     /// Sends what is held as far as the client's windows allow, and waits for them to open.
     async fn send_held(&mut self, end: EndStream) -> Result<(), ClientError> {
         self.timer.restart();
+        self.progress = 0;
         while !self.held.is_empty() {
             let capacity = poll_fn(|cx| self.poll_capacity(cx)).await?;
             let send = self.send.as_mut().ok_or(ClientError::ReplyMismatch)?;
             let piece = self.held.split_to(capacity.min(self.held.len()));
             let is_end = end == EndStream::Yes && self.held.is_empty();
+            self.progress += piece.len();
             send.send_data(piece, is_end)?;
-            self.timer.restart();
+            // A window that opens by a byte now and then is a client that holds the stream, not one that reads.
+            if self.progress >= self.settings.http2.progress_bytes_min {
+                self.timer.restart();
+                self.progress = 0;
+            }
         }
         Ok(())
     }
@@ -385,10 +407,24 @@ impl Http2 {
     }
 
     pub(in super::super) fn reset(&mut self, reason: Reason) {
+        self.reset = match self.is_reset() {
+            true => ResetBy::Client,
+            false => ResetBy::Us,
+        };
         match &mut self.send {
             Some(send) => send.send_reset(reason),
             None => self.respond.send_reset(reason),
         }
+    }
+
+    /// Whether the stream has been reset.
+    fn is_reset(&mut self) -> bool {
+        let mut cx = TaskContext::from_waker(Waker::noop());
+        let reset = match &mut self.send {
+            Some(send) => send.poll_reset(&mut cx),
+            None => self.respond.poll_reset(&mut cx),
+        };
+        matches!(reset, Poll::Ready(Ok(_)))
     }
 
     /// Brings the exchange that came back to an end. A request body that nobody read is cancelled by `h2` without
@@ -410,6 +446,18 @@ impl Http2 {
                 let _ = self.finish(None).await;
             }
             Reply::Length(_) | Reply::Unknown => self.reset(Reason::INTERNAL_ERROR),
+        }
+    }
+}
+
+impl Drop for Http2 {
+    fn drop(&mut self) {
+        if self.reply == Reply::Complete {
+            self.active.count_reply();
+        } else if self.reset == ResetBy::Client
+            || (self.reset == ResetBy::Nobody && self.is_reset())
+        {
+            self.active.count_reset();
         }
     }
 }

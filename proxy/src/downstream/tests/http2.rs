@@ -192,6 +192,8 @@ async fn doubtful_heads_are_refused_and_the_others_go_on() {
             &[("content-length", "0"), ("content-length", "0")],
             400,
         ),
+        ("GET", "/hello", &[("content_length", "0")], 400),
+        ("GET", "/hello", &[("transfer_encoding", "chunked")], 400),
         ("GET", &long, &[], 414),
         ("GET", "/hello", &many, 431),
         ("GET", "/hello", &[("te", "trailers")], 200),
@@ -443,6 +445,58 @@ async fn a_client_that_goes_on_sending_bad_heads_is_disconnected() {
         .unwrap()
         .expect_err("an end with a reason");
     assert_eq!(error.reason(), Some(Reason::ENHANCE_YOUR_CALM));
+}
+
+#[tokio::test]
+async fn a_client_that_goes_on_resetting_is_disconnected() {
+    let settings = DownstreamSettings {
+        http2: Http2Settings {
+            resets_max: 3,
+            ..Http2Settings::default()
+        },
+        ..DownstreamSettings::default()
+    };
+    let mut server = start(settings).await;
+    let mut client = connect(&server).await;
+    let reset = async |client: &mut Client, server: &mut Server| {
+        let (_response, mut send) = client.send("GET", "/wait", true);
+        assert_eq!(server.event().await, "waiting");
+        send.send_reset(Reason::CANCEL);
+        assert_eq!(server.event().await, "Gone");
+        assert!(server.event().await.starts_with("error: "));
+    };
+    // Each reply makes up for a reset.
+    for _ in 0..8 {
+        reset(&mut client, &mut server).await;
+        assert_eq!(client.get("/hello").await.1, b"hello");
+    }
+    // One more than allowed, and one for each second that this takes.
+    while !client.connection.is_finished() {
+        let request = Request::builder().uri("http://h2.example/wait");
+        let request = request.body(()).unwrap();
+        let Ok((_response, mut send)) = client.sender.send_request(request, true) else {
+            break;
+        };
+        loop {
+            match &*server.event().await {
+                "waiting" => send.send_reset(Reason::CANCEL),
+                "Gone" => {}
+                _ => break,
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let error = client
+        .connection
+        .await
+        .unwrap()
+        .expect_err("an end with a reason");
+    assert_eq!(error.reason(), Some(Reason::ENHANCE_YOUR_CALM));
+    assert_eq!(server.event().await, "connection ended");
+    assert_eq!(
+        *server.handler.last_end.lock(),
+        Some(super::End::Http2Violated)
+    );
 }
 
 #[tokio::test]
