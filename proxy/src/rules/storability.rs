@@ -55,7 +55,7 @@ pub enum NotStored {
     Method,
     /// The request had content, which is no part of the key (RFC 9110 §9.3.1).
     RequestContent,
-    /// An interim status, or a 304 that found nothing to renew.
+    /// An interim status, a 304 that found nothing to renew, or one that is never stored (RFC 6585).
     Status,
     /// 206: a part is not the whole (RFC 9111 §3.3).
     Partial,
@@ -128,6 +128,7 @@ pub fn may_store(
     refuse_when(has_content(&request.fields), NotStored::RequestContent)?;
     refuse_when(response.status < 200, NotStored::Status)?;
     refuse_when(response.status == 304, NotStored::Status)?;
+    refuse_when(status::is_never_stored(response.status), NotStored::Status)?;
     refuse_when(response.status == 206, NotStored::Partial)?;
     refuse_when(answers_a_condition(request, response), NotStored::Condition)?;
     refuse_when(
@@ -286,7 +287,7 @@ mod tests {
                 Ok(()),
             );
         }
-        for status in [100, 103, 199, 304] {
+        for status in [100, 103, 199, 304, 428, 429, 431, 511] {
             check(&get, status, &[FRESH], STRICT, Err(NotStored::Status));
         }
         check(&get, 206, &[FRESH], STRICT, Err(NotStored::Partial));
