@@ -154,7 +154,7 @@ pub fn may_store(
     )?;
     let shared = directives.public || directives.s_maxage.is_some();
     refuse_when(
-        request.fields.contains("authorization") && !shared && !directives.must_revalidate,
+        request.fields.contains("authorization") && !directives.permits_sharing,
         NotStored::Authorization,
     )?;
     refuse_when(
@@ -423,6 +423,10 @@ mod tests {
             "proxy-revalidate, max-age=60",
             "public=\", max-age=60",
             "no-cache, max-age=1",
+            "s-maxage= 60",
+            "s-maxage",
+            "max-age=60, must-revalidate=",
+            "max-age=60, x=\"y, must-revalidate",
         ] {
             check(
                 &get,

@@ -51,6 +51,7 @@ fn every_directive_is_read_in_any_case() {
             public: true,
             must_revalidate: true,
             proxy_revalidate: true,
+            permits_sharing: true,
             must_understand: true,
             no_transform: true,
             immutable: true,
