@@ -99,7 +99,9 @@ impl FieldScope {
             }
         };
         let members = text.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        let mut named = false;
         for member in members.filter(|member| !member.is_empty()) {
+            named = true;
             let name = std::str::from_utf8(member)
                 .ok()
                 .filter(|name| is_token(name.as_bytes()));
@@ -111,10 +113,10 @@ impl FieldScope {
                 names.push(name.to_ascii_lowercase().into());
             }
         }
-        *self = if names.is_empty() {
-            FieldScope::All
-        } else {
+        *self = if named {
             FieldScope::Fields(names)
+        } else {
+            FieldScope::All
         };
     }
 }

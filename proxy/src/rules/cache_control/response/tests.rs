@@ -164,6 +164,7 @@ fn field_scopes_hold_names_or_everything() {
     check("no-cache=\"a\", no-cache", FieldScope::All);
     check("no-cache, no-cache=\"a\"", FieldScope::All);
     check("no-cache=\"\"", FieldScope::All);
+    check("no-cache=\"a\", no-cache=\"\"", FieldScope::All);
     check("no-cache=", FieldScope::All);
     check("no-cache=\"a b\"", FieldScope::All);
     check("no-cache=\"a", FieldScope::All);
