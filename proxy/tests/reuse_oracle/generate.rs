@@ -80,7 +80,15 @@ impl Generator {
 
     pub(crate) fn case(&mut self) -> Case {
         let received = self.random.random_range(CLOCKS) * 1000 + self.random.random_range(0..1000);
+        // Now and then without fractions, so that windows end on the instant.
+        let whole = self.chance(4);
+        let received = if whole {
+            received / 1000 * 1000
+        } else {
+            received
+        };
         let sent = match self.below(8) {
+            _ if whole => received,
             0 => received - self.random.random_range(0..100_000),
             1 => received + self.random.random_range(0..5_000),
             _ => received - self.random.random_range(0..1_500),
@@ -94,7 +102,10 @@ impl Generator {
         if self.chance(15) {
             after = -after;
         }
-        let millis = self.one(&[0, 0, 1, 999, 500, -1]);
+        let millis = match whole {
+            true => 0,
+            false => self.one(&[0, 0, 1, 999, 500, -1]),
+        };
         Case {
             settings: self.settings(),
             sent,
@@ -391,7 +402,7 @@ impl Generator {
                 add(name, value.to_owned());
             }
         }
-        if self.chance(6) {
+        if self.chance(3) {
             let option = self.one(&[
                 "close",
                 "x-a",
