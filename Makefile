@@ -3,14 +3,16 @@
 CARGO ?= cargo
 # Cargo.lock decides what is built; `make ... LOCKED=` lets it change.
 LOCKED ?= --locked
+# How long `make fuzz` tries each target.
+FUZZ_SECONDS ?= 10
 
-.DEFAULT_GOAL := help
 # Where `make conformance` has http-cache-tests from; SUITE=FOLDER takes a checkout of its repository instead.
 SUITE ?=
 # The list of tests it runs: id, kind.
 TESTS ?= tests.tsv
 
-.PHONY: help deps build run test lint conformance
+.DEFAULT_GOAL := help
+.PHONY: help deps build run test conformance fuzz lint
 
 help: ## What can be made here
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r target text; do \
@@ -36,6 +38,11 @@ conformance: deps ## Run the public suite http-cache-tests against the front doo
 	$(CARGO) build $(LOCKED) -p proxy --bins
 	@load-tests/conformance/run $(if $(SUITE),--suite $(SUITE)) --tests $(TESTS)
 
+fuzz: ## Feed the parsers and rules inputs that a fuzzer makes, FUZZ_SECONDS (10) for each target
+	@.ci/deps fuzz
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install cargo-fuzz --locked
+	@CARGO='$(CARGO)' proxy/fuzz/run $(FUZZ_SECONDS)
+
 lint: ## Check format, clippy, documentation, licences and sources
 	@.ci/deps build
 	@$(CARGO) fmt --version >/dev/null 2>&1 || rustup component add rustfmt
@@ -43,8 +50,11 @@ lint: ## Check format, clippy, documentation, licences and sources
 	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install cargo-deny --locked --version '^0.20'
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- -D warnings
+	$(CARGO) fmt --manifest-path proxy/fuzz/Cargo.toml --check
+	$(CARGO) clippy $(LOCKED) --manifest-path proxy/fuzz/Cargo.toml --lib --bins -- -D warnings
 	RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' $(CARGO) doc $(LOCKED) --workspace --no-deps --document-private-items
 	$(CARGO) deny $(LOCKED) check licenses bans sources
+	$(CARGO) deny $(LOCKED) --manifest-path proxy/fuzz/Cargo.toml --config proxy/fuzz/deny.toml check licenses bans sources
 	@if timeout 60 $(CARGO) deny fetch db >/dev/null 2>&1; then \
 		$(CARGO) deny $(LOCKED) check advisories; \
 	else echo 'advisories: not checked, their database cannot be reached from here'; fi

@@ -112,6 +112,10 @@ pub fn parse_request_into(
     if host_differs {
         fields.set("Host", &authority);
     }
+    if version == Version::Http10 {
+        // It is ignored here, and a backend, which is asked in HTTP/1.1, would heed it.
+        fields.remove("Expect");
+    }
     Ok(Some(ParsedRequest {
         head: RequestHead {
             method,

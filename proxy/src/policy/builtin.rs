@@ -350,6 +350,13 @@ XID: {xid}
             };
         }
         let times = StoredTimes::of(head, directives, fetch.sent, *at, &self.settings.heuristics);
+        // Its time of birth could not be told from 1970, and it would count as younger than it is.
+        if times.initial_age.as_secs() >= at.as_secs() {
+            return Storage::HitForMiss {
+                mark: self.settings.hit_for_miss,
+                because: NotStored::NoFreshness,
+            };
+        }
         let grace = match directives.stale_while_revalidate {
             _ if directives.forbids_stale() => Duration::ZERO,
             Some(window) => window,

@@ -248,10 +248,9 @@ pub fn may_serve_on_error(
     !directives.forbids_stale() && times.staleness(now) < window
 }
 
-/// RFC 9111 §5.1: the first member of the first line counts; what is no number of seconds is ignored.
+/// RFC 9111 §5.1: the first member counts; what is no number of seconds is ignored.
 fn age_value(head: &ResponseHead) -> Duration {
-    let first = head.fields.get("age").and_then(|line| members(line).next());
-    match first {
+    match head.fields.get_all("age").flat_map(members).next() {
         Some(Member::Sound(text)) => delta_seconds(text).unwrap_or_default(),
         Some(Member::Broken(_)) | None => Duration::ZERO,
     }

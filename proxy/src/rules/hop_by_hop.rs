@@ -26,9 +26,18 @@ const HOP_BY_HOP: [&str; 14] = [
 ];
 
 /// Fields that a sender must not list in Connection, since every recipient needs them. Listed all the
-/// same, they stay: taking them out would change where a message goes or ends, who may reuse it, or leave a client
-/// waiting for a 100 that nobody was asked for.
-const NOT_FOR_CONNECTION: [&str; 5] = ["cache-control", "content-length", "expect", "host", "vary"];
+/// same, they stay: taking them out would change where a message goes or ends, who may reuse it and for how long, or
+/// leave a client waiting for a 100 that nobody was asked for.
+const NOT_FOR_CONNECTION: [&str; 8] = [
+    "age",
+    "cache-control",
+    "content-length",
+    "date",
+    "expect",
+    "expires",
+    "host",
+    "vary",
+];
 
 /// Fields that decide framing, routing, authentication or caching, or say what the content is: too late
 /// once the content has gone by (RFC 9110 §6.5.1).
@@ -188,6 +197,9 @@ mod tests {
             ],
             &[("Proxy-Status", "1")],
         );
+        let ages = [("Date", "a"), ("Age", "1"), ("Expires", "0")];
+        let listed = ("Connection", "date, AGE, Expires");
+        check(&[listed, ages[0], ages[1], ages[2]], &ages);
         // Names that every recipient needs cannot be talked away.
         check(
             &[

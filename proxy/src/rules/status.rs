@@ -14,12 +14,19 @@ pub fn is_about_the_message(status: u16) -> bool {
     matches!(status, 400 | 413 | 431)
 }
 
+/// Statuses about one client or one network, whose own text forbids every cache to store them, whatever the
+/// answer says (RFC 6585 §3 to §6).
+pub fn is_never_stored(status: u16) -> bool {
+    matches!(status, 428 | 429 | 431 | 511)
+}
+
 /// Whether the caching requirements of a status are known and met here, which is what must-understand
-/// asks (RFC 9111 §5.2.2.3). 206 and 304 have requirements of their own and are decided before this.
+/// asks (RFC 9111 §5.2.2.3). 206 and 304 have requirements of their own and are decided before this,
+/// as are those of [`is_never_stored`].
 pub fn is_understood(status: u16) -> bool {
     matches!(
         status,
-        200..=205 | 300..=303 | 307 | 308 | 400..=417 | 421 | 422 | 426 | 428 | 429 | 431 | 451 | 500..=505 | 511
+        200..=205 | 300..=303 | 307 | 308 | 400..=417 | 421 | 422 | 426 | 451 | 500..=505
     )
 }
 
@@ -55,6 +62,7 @@ mod tests {
         check(399, [false, false, true]);
         check(404, [true, true, false]);
         check(499, [false, false, false]);
+        check(429, [false, false, false]);
         check(501, [true, true, false]);
         check(503, [false, true, false]);
         check(599, [false, false, false]);

@@ -59,7 +59,7 @@ pub enum NotStored {
     Method,
     /// The request had content, which is no part of the key (RFC 9110 §9.3.1).
     RequestContent,
-    /// An interim status, or a 304 that found nothing to renew.
+    /// An interim status, a 304 that found nothing to renew, or one that is never stored (RFC 6585).
     Status,
     /// 206 that nobody asked for, with several parts, or whose place in the whole is not told (RFC 9111 §3.3).
     Partial,
@@ -146,6 +146,7 @@ pub fn may_store(
         response.status >= 400 && request_fault::is_likely(request),
         NotStored::RequestFault,
     )?;
+    refuse_when(status::is_never_stored(response.status), NotStored::Status)?;
     refuse_when(
         rules.client_directives == ClientDirectives::Honour
             && RequestDirectives::of(&request.fields).no_store,
@@ -169,7 +170,7 @@ pub fn may_store(
     )?;
     let shared = directives.public || directives.s_maxage.is_some();
     refuse_when(
-        request.fields.contains("authorization") && !shared && !directives.must_revalidate,
+        request.fields.contains("authorization") && !directives.permits_sharing,
         NotStored::Authorization,
     )?;
     refuse_when(
@@ -315,7 +316,7 @@ mod tests {
                 Ok(()),
             );
         }
-        for status in [100, 103, 199, 304] {
+        for status in [100, 103, 199, 304, 428, 429, 431, 511] {
             check(&get, status, &[FRESH], STRICT, Err(NotStored::Status));
         }
         check(&get, 206, &[FRESH], STRICT, Err(NotStored::Partial));
@@ -346,7 +347,7 @@ mod tests {
         );
         check(&get, 302, &[etag, public], STRICT, Ok(()));
         check(&get, 302, &[public], STRICT, Err(NotStored::NoValidator));
-        for status in [400, 413, 431] {
+        for status in [400, 413] {
             let lines = [etag, last_modified, public];
             check(&get, status, &lines, STRICT, Err(NotStored::NoFreshness));
         }
@@ -393,7 +394,7 @@ mod tests {
     fn errors_that_a_head_may_have_caused_are_not_stored() {
         let long = "x".repeat(4096);
         let get = request(Method::Get, &[("x", &long)]);
-        for status in [400, 404, 431, 500, 503, 999] {
+        for status in [400, 404, 413, 500, 503, 999] {
             check(&get, status, &[FRESH], LAX, Err(NotStored::RequestFault));
         }
         check(&get, 200, &[FRESH], STRICT, Ok(()));
@@ -466,6 +467,10 @@ mod tests {
             "proxy-revalidate, max-age=60",
             "public=\", max-age=60",
             "no-cache, max-age=1",
+            "s-maxage= 60",
+            "s-maxage",
+            "max-age=60, must-revalidate=",
+            "max-age=60, x=\"y, must-revalidate",
         ] {
             check(
                 &get,

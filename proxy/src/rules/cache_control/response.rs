@@ -32,6 +32,9 @@ pub struct ResponseDirectives {
     pub must_revalidate: bool,
     /// §5.2.2.8
     pub proxy_revalidate: bool,
+    /// §3.5: must-revalidate, public or s-maxage is there and well written, so that an answer to Authorization
+    /// is for all. What is malformed forbids and does not permit.
+    pub permits_sharing: bool,
     /// §5.2.2.3
     pub must_understand: bool,
     /// §5.2.2.6. We transform no content; kept for whoever would.
@@ -96,7 +99,9 @@ impl FieldScope {
             }
         };
         let members = text.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        let mut named = false;
         for member in members.filter(|member| !member.is_empty()) {
+            named = true;
             let name = std::str::from_utf8(member)
                 .ok()
                 .filter(|name| is_token(name.as_bytes()));
@@ -108,10 +113,10 @@ impl FieldScope {
                 names.push(name.to_ascii_lowercase().into());
             }
         }
-        *self = if names.is_empty() {
-            FieldScope::All
-        } else {
+        *self = if named {
             FieldScope::Fields(names)
+        } else {
+            FieldScope::All
         };
     }
 }
@@ -182,6 +187,7 @@ impl ResponseDirectives {
             set_seconds(&mut self.max_age, argument);
         } else if is(b"s-maxage") {
             set_seconds(&mut self.s_maxage, argument);
+            self.permits_sharing |= argument.delta_seconds().is_some();
         } else if is(b"no-store") {
             self.no_store = true;
         } else if is(b"no-cache") {
@@ -191,8 +197,10 @@ impl ResponseDirectives {
         } else if is(b"public") {
             // The one flag that only permits: in doubt it was not said.
             self.public |= argument != Argument::Malformed;
+            self.permits_sharing |= self.public;
         } else if is(b"must-revalidate") {
             self.must_revalidate = true;
+            self.permits_sharing |= argument != Argument::Malformed;
         } else if is(b"proxy-revalidate") {
             self.proxy_revalidate = true;
         } else if is(b"must-understand") {

@@ -40,6 +40,7 @@ fn initial_age_is_the_greater_of_apparent_and_corrected() {
     check(&[date, ("age", "30, 400")], 32_500);
     check(&[date, ("age", "30"), ("age", "400")], 32_500);
     check(&[date, ("age", "030")], 32_500);
+    check(&[date, ("age", ""), ("age", "30")], 32_500);
     for ignored in [
         "-30", "+30", "30.5", "abc", "", "\"30\"", "30;x", "30 40", "0x1e",
     ] {

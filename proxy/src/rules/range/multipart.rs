@@ -71,15 +71,15 @@ impl Multipart {
         format!("\r\n--{}--\r\n", self.boundary).into_bytes()
     }
 
-    /// Length of heads, parts and closing together, in bytes.
+    /// Length of heads, parts and closing together, in bytes. Saturates, for lengths that only a
+    /// Content-Length can have.
     pub fn content_len(&self) -> u64 {
-        let parts: u64 = self
-            .parts
-            .iter()
-            .enumerate()
-            .map(|(index, part)| self.part_head(index).len() as u64 + (part.end - part.start))
-            .sum();
-        parts + self.closing().len() as u64
+        let closing = self.closing().len() as u64;
+        let parts = self.parts.iter().enumerate();
+        parts.fold(closing, |sum, (index, part)| {
+            sum.saturating_add(self.part_head(index).len() as u64)
+                .saturating_add(part.end - part.start)
+        })
     }
 }
 
@@ -125,5 +125,12 @@ mod tests {
         let multipart = Multipart::new(&ResponseHead::new(200), vec![0..1, 2..3], 3, 1);
         let head = multipart.part_head(0);
         assert!(!String::from_utf8_lossy(&head).contains("Content-Type"));
+    }
+
+    #[test]
+    fn lengths_near_the_largest_do_not_overflow() {
+        let parts = vec![0..442, 443..u64::MAX];
+        let multipart = Multipart::new(&ResponseHead::new(200), parts, u64::MAX, 1);
+        assert_eq!(multipart.content_len(), u64::MAX);
     }
 }

@@ -51,6 +51,7 @@ fn every_directive_is_read_in_any_case() {
             public: true,
             must_revalidate: true,
             proxy_revalidate: true,
+            permits_sharing: true,
             must_understand: true,
             no_transform: true,
             immutable: true,
@@ -163,6 +164,7 @@ fn field_scopes_hold_names_or_everything() {
     check("no-cache=\"a\", no-cache", FieldScope::All);
     check("no-cache, no-cache=\"a\"", FieldScope::All);
     check("no-cache=\"\"", FieldScope::All);
+    check("no-cache=\"a\", no-cache=\"\"", FieldScope::All);
     check("no-cache=", FieldScope::All);
     check("no-cache=\"a b\"", FieldScope::All);
     check("no-cache=\"a", FieldScope::All);
