@@ -19,7 +19,7 @@ use crate::bans::HeldMark;
 use crate::downstream::{BodyLength, ClientError, Exchange, Served};
 use crate::fetch::{Completes, FetchTask, Fetched, Sharing};
 use crate::front::Front;
-use crate::http::{Method, RequestHead, ResponseHead, Scheme};
+use crate::http::{Fields, Method, RequestHead, ResponseHead, Scheme};
 use crate::metrics::{Counter, Outcome};
 use crate::object::{BodyReader, Kind, Object};
 use crate::policy::{
@@ -85,16 +85,17 @@ struct Machine<'a> {
     policy: Arc<dyn Policy>,
     request: Request,
     exchange: Exchange,
+    /// For the fields that an answer adds.
+    memory: Fields,
     record: Record,
 }
 
 /// Answers one request.
-pub async fn serve(front: &Arc<Front>, exchange: Exchange) -> Served {
+pub async fn serve(front: &Arc<Front>, mut exchange: Exchange) -> Served {
     let now = Timestamp::now();
-    let mut head = exchange.head().clone();
-    // What the backend is not going to see must not choose among stored answers, and what we add for it must.
+    let mut head = exchange.take_head();
+    // What the backend is not going to see must not choose among stored answers.
     hop_by_hop::strip_listed(&mut head.fields);
-    forward::add_forwarded(&mut head, exchange.info());
     let request = Request {
         directives: RequestDirectives::of(&head.fields),
         connection: Arc::clone(exchange.info()),
@@ -115,6 +116,7 @@ pub async fn serve(front: &Arc<Front>, exchange: Exchange) -> Served {
         policy,
         record: Record::begin(now),
         request,
+        memory: Fields::new(),
         exchange,
     };
     machine.run().await
@@ -194,7 +196,16 @@ impl Machine<'_> {
         State::Synth(Synth::new(status))
     }
 
+    /// Adds what the backend is told of the client to what stored answers are chosen by, where any may hang on it.
+    fn settle_forwarded(&mut self) {
+        if self.front.chooses_by_forwarded() && !self.record.told_forwarded {
+            self.record.told_forwarded = true;
+            forward::add_forwarded(&mut self.request.head, &self.request.connection);
+        }
+    }
+
     fn hash(&mut self) -> State {
+        self.settle_forwarded();
         let key = self.policy.hash(&self.request);
         let now = Timestamp::now();
         let Some(object) = self.front.look_up(key.as_bytes(), &self.request.head, now) else {
@@ -371,6 +382,7 @@ impl Machine<'_> {
             return self.fetch_beside(key, stale, asked).await;
         };
         let now = Timestamp::now();
+        self.settle_forwarded();
         let fields = &self.request.head.fields;
         let mine = object
             .variant
@@ -677,7 +689,7 @@ impl Machine<'_> {
         if self.request.head.method != Method::Get {
             fetch.request = Arc::new(RequestHead {
                 method: Method::Get,
-                ..self.request.head.clone()
+                ..(*fetch.request).clone()
             });
         }
         forward::make_shareable(&mut fetch.head);
@@ -689,13 +701,17 @@ impl Machine<'_> {
 
     /// The head a pass sends.
     fn private_fetch(&self) -> Fetch {
-        let mut head = self.request.head.clone();
+        let mut request = self.request.head.clone();
+        if !self.record.told_forwarded {
+            forward::add_forwarded(&mut request, &self.request.connection);
+        }
+        let mut head = request.clone();
         // What Connection lists is gone already. To take it out here would let a client list what was added since.
         head.fields
             .retain(|field| !hop_by_hop::is_hop_by_hop(field.name));
         Fetch {
             head,
-            request: Arc::new(self.request.head.clone()),
+            request: Arc::new(request),
             purpose: Purpose::Pass,
             xid: self.front.xid(),
             stale: None,
@@ -703,13 +719,14 @@ impl Machine<'_> {
         }
     }
 
-    fn finish(self, outcome: Result<(), ClientError>) -> Served {
+    fn finish(mut self, outcome: Result<(), ClientError>) -> Served {
         self.record.end(
             self.front,
             &self.request,
             &self.exchange,
             outcome.as_ref().err(),
         );
+        self.exchange.give_back(self.request.head, self.memory);
         match outcome {
             Ok(()) => self.exchange.done(),
             Err(_) => self.exchange.abort(),

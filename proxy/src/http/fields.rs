@@ -167,22 +167,31 @@ impl Fields {
     /// In debug builds, when they are not. Text from outside goes through [`Fields::try_append`].
     pub fn append(&mut self, name: &str, value: impl AsRef<[u8]>) {
         let value = value.as_ref();
+        self.append_with(name, |out| out.extend_from_slice(value));
+    }
+
+    /// [`Fields::append`] of a value that is written where it is to stand.
+    ///
+    /// # Panics
+    /// As there; and `write` must only append.
+    pub fn append_with(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
+        let name_start = self.bytes.len();
+        self.bytes.extend_from_slice(name.as_bytes());
+        self.bytes.extend_from_slice(b": ");
+        let value_start = self.bytes.len();
+        write(&mut self.bytes);
+        let value = &self.bytes[value_start..];
         debug_assert!(
             is_token(name.as_bytes()) && is_field_value(value),
             "{name}: {value:?}"
         );
-        let name_start = self.bytes.len() as u32;
-        self.bytes.extend_from_slice(name.as_bytes());
-        self.bytes.extend_from_slice(b": ");
-        let value_start = self.bytes.len() as u32;
-        self.bytes.extend_from_slice(value);
-        self.bytes.extend_from_slice(b"\r\n");
         self.entries.push(Entry {
-            name_start,
-            value_start,
+            name_start: name_start as u32,
+            value_start: value_start as u32,
             value_len: value.len() as u32,
             name_len: name.len() as u16,
         });
+        self.bytes.extend_from_slice(b"\r\n");
     }
 
     /// Appends a field after checking it.

@@ -27,6 +27,8 @@ pub(super) struct Record {
     pub(super) beside: bool,
     /// Set where the answer's source does not say it.
     pub(super) outcome: Option<Outcome>,
+    /// Its head says for whom it is made (X-Forwarded-For).
+    pub(super) told_forwarded: bool,
     /// Why its look-up did not do.
     pub(super) forwarded: Option<ForwardReason>,
     /// What it fetched for last, if it did.
@@ -46,6 +48,7 @@ impl Record {
             settled: false,
             beside: false,
             outcome: None,
+            told_forwarded: false,
             forwarded: None,
             purpose: None,
             started,

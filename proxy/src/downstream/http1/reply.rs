@@ -7,12 +7,12 @@ use pingora_core::protocols::Stream;
 use super::super::date::http_date;
 use super::super::end::End;
 use super::super::error::ClientError;
-use super::super::exchange::{SendBody, StoredHead};
+use super::super::exchange::SendBody;
 use super::{Ending, Http1, has_close};
-use crate::http::{Field, Fields, Method, ResponseHead, Version};
+use crate::http::{Field, Fields, Method, OutgoingHead, ResponseHead, Version};
 use crate::http1::{
-    CHUNK_END, Expectation, SentFraming, write_chosen_fields, write_chunk_head, write_field,
-    write_fields, write_last_chunk, write_status_line,
+    CHUNK_END, Expectation, SentFraming, parse_length, write_chosen_fields, write_chunk_head,
+    write_field, write_fields, write_framing, write_last_chunk, write_status_line,
 };
 
 /// Replies to pipelined requests are gathered up to this size.
@@ -85,18 +85,33 @@ impl Http1 {
         Ok(())
     }
 
-    pub(in super::super) async fn send_stored_head(
+    pub(in super::super) async fn send_outgoing(
         &mut self,
-        stored: StoredHead<'_>,
+        head: &OutgoingHead<'_>,
         body: SendBody,
     ) -> Result<(), ClientError> {
-        let framing = self.start_reply(stored.head, body)?;
+        let stored = head.stored();
+        let framing = self.start_reply(stored, body)?;
         self.make_room().await?;
         let out = self.wire.output.head();
         let before = out.len();
-        out.extend_from_slice(stored.lines);
-        write_fields(out, stored.extra, framing);
-        self.end_head(stored.head.status, before);
+        let told = Told::by(&stored.fields);
+        write_status_line(out, stored);
+        match (stored.fields.lines(), told.missing(framing)) {
+            (Some(lines), Some(missing)) => {
+                out.extend_from_slice(lines);
+                write_framing(out, missing);
+            }
+            _ => write_chosen_fields(out, fields_for_client(stored), framing),
+        }
+        match head.added().lines() {
+            Some(lines) => out.extend_from_slice(lines),
+            None => write_fields(out, head.added(), SentFraming::Described),
+        }
+        if !told.date {
+            write_field(out, "Date", &http_date());
+        }
+        self.end_head(stored.status, before);
         Ok(())
     }
 
@@ -231,6 +246,7 @@ impl Http1 {
         self.reply = Reply::Complete;
         let is_followed = self.ending == Ending::Open
             && self.request.decoder.is_done()
+            && !self.wire.input.is_empty()
             && self.wire.output.queued() < GATHERED_BYTES_MAX
             && memmem::find(&self.wire.input, b"\r\n\r\n").is_some();
         if is_followed {
@@ -261,6 +277,49 @@ impl Http1 {
     ) -> Result<(Stream, BytesMut), ClientError> {
         self.flush().await?;
         Ok(self.wire.into_parts())
+    }
+}
+
+/// What a head says of the message, as far as the connection has a say in it.
+#[derive(Default)]
+struct Told {
+    date: bool,
+    /// Content-Length, where it is one line of digits.
+    length: Option<u64>,
+    /// Connection, Transfer-Encoding or more than one Content-Length: the lines cannot go out as they are.
+    other: bool,
+}
+
+impl Told {
+    fn by(fields: &Fields) -> Told {
+        let mut told = Told::default();
+        for (name, value) in fields.iter_bytes() {
+            match name.len() {
+                4 if name.eq_ignore_ascii_case(b"date") => told.date = true,
+                10 | 16 => {
+                    told.other |= std::str::from_utf8(name).is_ok_and(is_of_this_hop);
+                }
+                14 if name.eq_ignore_ascii_case(b"content-length") => {
+                    let length = parse_length(value);
+                    told.other |= told.length.is_some() || length.is_none();
+                    told.length = length;
+                }
+                17 => told.other |= name.eq_ignore_ascii_case(b"transfer-encoding"),
+                _ => {}
+            }
+        }
+        told
+    }
+
+    /// What the lines lack of the framing; `None` where they contradict it.
+    fn missing(&self, framing: SentFraming) -> Option<SentFraming> {
+        match (framing, self.length) {
+            _ if self.other => None,
+            (SentFraming::Length(sent), Some(told)) if sent == told => Some(SentFraming::Nothing),
+            (SentFraming::Described, _) => Some(SentFraming::Nothing),
+            (_, Some(_)) => None,
+            (_, None) => Some(framing),
+        }
     }
 }
 
