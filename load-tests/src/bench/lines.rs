@@ -1,6 +1,6 @@
 //! The lines of the benchmark: what each measures, against whom, and what Lacquer is to reach.
 
-use super::peers::{Cores, Kind, Protocol, Setup};
+use super::peers::{Bodies, Cores, Kind, Protocol, Setup};
 use super::traffic::{Fields, Targets, Traffic};
 
 /// How a line is measured.
@@ -134,8 +134,13 @@ const SETUP: Setup = Setup {
     memory_bytes: 256 << 20,
     protocol: Protocol::Http1,
     cores: Cores::One,
+    bodies: Bodies::Small,
     connections_max: 10_000,
     variants_max: 16,
+};
+const LARGE_BODIES: Setup = Setup {
+    bodies: Bodies::Large,
+    ..SETUP
 };
 /// Small, so that it is full soon.
 const SMALL_MEMORY: Setup = Setup {
@@ -219,14 +224,16 @@ pub const LINES: &[Line] = &[
         Traffic::hits(100 << 10, Targets::One),
         EVERYONE,
         &[Target::Ratio(BEST, 1.0)],
-    ),
+    )
+    .with_setup(LARGE_BODIES),
     load(
         "hit-1m",
         "1 MiB hit",
         Traffic::hits(1 << 20, Targets::One),
         EVERYONE,
         &[Target::Ratio(BEST, 1.0)],
-    ),
+    )
+    .with_setup(LARGE_BODIES),
     load(
         "not-modified",
         "304 to If-None-Match",

@@ -150,12 +150,20 @@ impl Cores {
     }
 }
 
+/// How large most answers are, for servers whose documentation has a setting for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bodies {
+    Small,
+    Large,
+}
+
 /// What a line of the benchmark needs of a server.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Setup {
     pub memory_bytes: u64,
     pub protocol: Protocol,
     pub cores: Cores,
+    pub bodies: Bodies,
     /// Most connections of clients at once.
     pub connections_max: u32,
     /// Most variants of one URL.
@@ -169,6 +177,7 @@ impl Default for Setup {
             memory_bytes: 256 << 20,
             protocol: Protocol::Http1,
             cores: Cores::One,
+            bodies: Bodies::Small,
             connections_max: 10_000,
             variants_max: 16,
         }

@@ -2,11 +2,13 @@
 //!
 //! It has no HTTP/2 in plain text.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
+use nix::unistd::{User, chown, geteuid};
 
 use super::{Place, Protocol, Setup};
 use crate::bench::child::Call;
 
+const USER: &str = "trafficserver";
 /// The store must hold what the memory cache holds, and is not to be had smaller.
 const STORE_BYTES_MIN: u64 = 512 << 20;
 
@@ -19,15 +21,22 @@ pub(super) fn call(call: Call, place: &Place<'_>, setup: &Setup) -> Result<Call>
         Protocol::Http1 | Protocol::Http2 => "",
         Protocol::Tls => ":ssl",
     };
+    // As root it refuses to serve; Debian's package brings a user for it.
+    let own_user = User::from_name(USER)?;
+    let user = match (&own_user, geteuid().is_root()) {
+        (Some(_), true) => USER,
+        (None, true) => bail!("there is no user {USER}"),
+        (_, false) => "#-1",
+    };
     let records = [
         format!(
             "http.server_ports STRING {}:ip-in={}{port}",
             place.listen.port(),
             place.listen.ip()
         ),
-        "admin.user_id STRING #-1".to_owned(),
+        format!("admin.user_id STRING {user}"),
+        "crash_log_helper STRING NULL".to_owned(),
         "exec_thread.autoconfig INT 0".to_owned(),
-        "exec_thread.autoconfig.enabled INT 0".to_owned(),
         format!("exec_thread.limit INT {}", setup.cores.count()),
         "exec_thread.affinity INT 0".to_owned(),
         "accept_threads INT 0".to_owned(),
@@ -68,6 +77,11 @@ pub(super) fn call(call: Call, place: &Place<'_>, setup: &Setup) -> Result<Call>
             (setup.memory_bytes * 2).max(STORE_BYTES_MIN)
         ),
     )?;
+    // Without it, clients are let in from 127.0.0.1 alone.
+    place.write(
+        "etc/ip_allow.yaml",
+        "ip_allow:\n  - apply: in\n    ip_addrs: 127.0.0.0/8\n    action: allow\n    methods: ALL\n",
+    )?;
     if setup.protocol == Protocol::Tls {
         place.write(
             "etc/ssl_multicert.config",
@@ -83,5 +97,10 @@ pub(super) fn call(call: Call, place: &Place<'_>, setup: &Setup) -> Result<Call>
              runtimedir: {folder}/run\nlogdir: {folder}/log\ncachedir: {folder}/cache\n"
         ),
     )?;
+    if let (Some(user), true) = (own_user, geteuid().is_root()) {
+        for name in ["run", "log", "cache"] {
+            chown(&place.folder.join(name), Some(user.uid), Some(user.gid))?;
+        }
+    }
     Ok(call.arg(format!("--run-root={}", layout.display())))
 }
