@@ -26,6 +26,9 @@ mod varnish;
 pub use lacquer::program as lacquer_program;
 
 const START_TIMEOUT: Duration = Duration::from_secs(30);
+const START_ATTEMPTS: u32 = 3;
+/// How the system's message for it ends, in every server's log.
+const PORT_TAKEN: &str = "ddress already in use";
 const TOOL_TIMEOUT: Duration = Duration::from_secs(60);
 /// Where files cost no disk.
 const TMPFS: &str = "/dev/shm";
@@ -250,6 +253,21 @@ impl Peer {
     /// # Errors
     /// When it does not start, or answers with anything but what the backend has.
     pub fn start(kind: Kind, setup: Setup, backend: SocketAddr) -> Result<Peer> {
+        let mut attempt = 1;
+        loop {
+            match Peer::start_once(kind, setup, backend) {
+                // A port that was free a moment ago need not be any more.
+                Err(error)
+                    if attempt < START_ATTEMPTS && format!("{error:#}").contains(PORT_TAKEN) =>
+                {
+                    attempt += 1;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn start_once(kind: Kind, setup: Setup, backend: SocketAddr) -> Result<Peer> {
         ensure!(kind != Kind::BareLoop, "the bare loop has no backend");
         let folder = make_folder(kind)?;
         let place = Place {

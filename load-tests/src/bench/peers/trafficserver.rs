@@ -44,6 +44,7 @@ pub(super) fn call(call: Call, place: &Place<'_>, setup: &Setup) -> Result<Call>
         "cache.threads_per_disk INT 2".to_owned(),
         "log.logging_enabled INT 0".to_owned(),
         "diags.debug.enabled INT 0".to_owned(),
+        "diags.logfile.filename STRING stderr".to_owned(),
         "http.cache.http INT 1".to_owned(),
         "url_remap.remap_required INT 1".to_owned(),
         "url_remap.pristine_host_hdr INT 1".to_owned(),
@@ -98,8 +99,11 @@ pub(super) fn call(call: Call, place: &Place<'_>, setup: &Setup) -> Result<Call>
         ),
     )?;
     if let (Some(user), true) = (own_user, geteuid().is_root()) {
-        for name in ["run", "log", "cache"] {
-            chown(&place.folder.join(name), Some(user.uid), Some(user.gid))?;
+        for name in ["run", "log", "cache", "cert.pem", "key.pem"] {
+            let path = place.folder.join(name);
+            if path.exists() {
+                chown(&path, Some(user.uid), Some(user.gid))?;
+            }
         }
     }
     Ok(call.arg(format!("--run-root={}", layout.display())))
