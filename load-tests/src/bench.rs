@@ -148,9 +148,7 @@ fn compare(arguments: &Arguments) -> Result<ExitCode> {
     measure::take_load_core()?;
     measure::raise_file_limit();
     let machine = machine::Machine::describe(&peers)?;
-    let folder = tempfile::Builder::new()
-        .prefix("lacquer-bench-")
-        .tempdir()?;
+    let folder = peers::make_folder("load")?;
     let mut results = Vec::new();
     for line in &lines {
         let result = measure::run(line, &plan, folder.path())?;

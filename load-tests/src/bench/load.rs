@@ -92,9 +92,10 @@ pub fn run(
         .iter()
         .map(|number| number.map_or("-1\n".to_owned(), |number| format!("{number}\n")))
         .collect();
-    std::fs::write(&drawn_path, drawn)?;
+    std::fs::write(&drawn_path, drawn).context("what was drawn")?;
     let script = folder.join("traffic.lua");
-    std::fs::write(&script, traffic.script(&drawn_path.to_string_lossy()))?;
+    std::fs::write(&script, traffic.script(&drawn_path.to_string_lossy()))
+        .context("wrk's script")?;
     let call = call("wrk")
         .args([
             "--threads=1",

@@ -84,7 +84,6 @@ struct Contest {
     on_two: Option<Peer>,
     /// Requests a second that it answers when asked as fast as it answers.
     peak: f64,
-    idle: Vec<TcpStream>,
 }
 
 impl Contest {
@@ -228,9 +227,9 @@ fn prepare(
         *response = answer.map(|answer| [answer.head, answer.body].concat());
     }
     match before {
-        Before::Nothing | Before::Fill => {}
         Before::Bans(count) => peer.ban(count)?,
-        Before::IdleConnections(count) => contest.idle = idle_connections(&peer, count)?,
+        // Filled above; the connections are opened for each turn.
+        Before::Nothing | Before::Fill | Before::IdleConnections(_) => {}
     }
     warm(&peer, &traffic, plan, folder)?;
     match line.measure {
@@ -339,24 +338,17 @@ fn fill(peer: &Peer, traffic: &Traffic, backend: &Backend) -> Result<Option<Answ
 }
 
 fn idle_connections(peer: &Peer, count: usize) -> Result<Vec<TcpStream>> {
-    use std::io::{Read, Write};
-    let mut idle = Vec::with_capacity(count);
     let request = Traffic::hits(16, Targets::One).request(Name::Known(0));
-    let mut buffer = [0; 4096];
-    for at in 0..count {
-        let opened = TcpStream::connect(peer.address).and_then(|mut stream| {
-            stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-            stream.write_all(&request)?;
-            // The answer is far smaller than a segment.
-            let count = stream.read(&mut buffer)?;
-            Ok((stream, count))
-        });
-        let (stream, count) = opened.with_context(|| format!("idle connection {at}"))?;
-        ensure!(count > 0, "idle connection {at} was closed");
-        idle.push(stream);
-        check_interrupted()?;
-    }
-    Ok(idle)
+    (0..count)
+        .map(|at| {
+            check_interrupted()?;
+            let mut probe = Probe::connect(peer.address)?;
+            let answer = probe.ask(&request);
+            let answer = answer.with_context(|| format!("idle connection {at}"))?;
+            probe::check_body(&answer.body, 16)?;
+            Ok(probe.into_stream())
+        })
+        .collect()
 }
 
 fn sample(
@@ -373,10 +365,16 @@ fn sample(
         latency: None,
     };
     match line.measure {
-        Measure::Load(traffic, _) => {
+        Measure::Load(traffic, before) => {
+            // Only for this turn: all of them for all servers would be more files than a process may open.
+            let idle = match before {
+                Before::IdleConnections(count) => idle_connections(contest.peer(), count)?,
+                Before::Nothing | Before::Bans(_) | Before::Fill => Vec::new(),
+            };
             let sample = processor_per_request(contest.peer(), &traffic, plan, backend, folder)?;
-            let alive = contest.idle.iter().step_by(97).all(is_open);
-            ensure!(alive, "idle connections were closed");
+            let closed = idle.iter().filter(|stream| !is_open(stream)).count();
+            ensure!(closed == 0, "{closed} idle connections were closed");
+            drop(idle);
             Ok(sample)
         }
         Measure::Scaling(traffic) => {

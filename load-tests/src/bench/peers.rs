@@ -169,8 +169,6 @@ pub struct Setup {
     pub bodies: Bodies,
     /// Most connections of clients at once.
     pub connections_max: u32,
-    /// Most variants of one URL.
-    pub variants_max: u32,
 }
 
 impl Default for Setup {
@@ -182,7 +180,6 @@ impl Default for Setup {
             cores: Cores::One,
             bodies: Bodies::Small,
             connections_max: 10_000,
-            variants_max: 16,
         }
     }
 }
@@ -269,7 +266,7 @@ impl Peer {
 
     fn start_once(kind: Kind, setup: Setup, backend: SocketAddr) -> Result<Peer> {
         ensure!(kind != Kind::BareLoop, "the bare loop has no backend");
-        let folder = make_folder(kind)?;
+        let folder = make_folder(kind.name())?;
         let place = Place {
             folder: folder.path(),
             listen: free_address(),
@@ -311,7 +308,7 @@ impl Peer {
     /// # Errors
     /// When it does not start.
     pub fn start_bare_loop(setup: Setup, response: &[u8]) -> Result<Peer> {
-        let folder = make_folder(Kind::BareLoop)?;
+        let folder = make_folder(Kind::BareLoop.name())?;
         let address = free_address();
         let call = Call::new(Kind::BareLoop.program()?, setup.cores.list());
         let call = bare::call(call, folder.path(), address, response)?;
@@ -366,8 +363,12 @@ impl Peer {
     }
 }
 
-fn make_folder(kind: Kind) -> Result<TempDir> {
-    let prefix = format!("lacquer-bench-{}-", kind.name());
+/// A folder in memory, which goes with its value.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn make_folder(name: &str) -> Result<TempDir> {
+    let prefix = format!("lacquer-bench-{name}-");
     let mut builder = tempfile::Builder::new();
     builder.prefix(&prefix);
     let folder = match Path::new(TMPFS).is_dir() {

@@ -86,6 +86,11 @@ impl Probe {
         Ok(Answer { status, head, body })
     }
 
+    /// The connection, on which nothing is under way.
+    pub fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     fn read_chunked(&mut self) -> Result<Vec<u8>> {
         let mut body = Vec::new();
         loop {

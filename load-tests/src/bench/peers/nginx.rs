@@ -46,7 +46,7 @@ http {{
   keepalive_timeout 300s;
   client_header_timeout 300s;
   keepalive_requests 1000000000;
-  open_file_cache max=100000 inactive=300s;
+  open_file_cache max=12000 inactive=300s;
   open_file_cache_valid 300s;
   open_file_cache_min_uses 1;
   client_body_temp_path {folder}/body;

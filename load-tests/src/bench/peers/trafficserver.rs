@@ -53,7 +53,6 @@ pub(super) fn call(call: Call, place: &Place<'_>, setup: &Setup) -> Result<Call>
         "cache.ram_cache.use_seen_filter INT 0".to_owned(),
         "cache.ram_cache_cutoff INT 4194304".to_owned(),
         "cache.min_average_object_size INT 2048".to_owned(),
-        format!("cache.limits.http.max_alts INT {}", setup.variants_max),
         "net.connections_throttle INT 30000".to_owned(),
         "http.keep_alive_no_activity_timeout_in INT 300".to_owned(),
         "http.transaction_no_activity_timeout_in INT 300".to_owned(),
