@@ -40,6 +40,8 @@ use self::measure::Plan;
 use self::peers::Kind;
 use self::report::Verdict;
 
+const SECONDS: u16 = 5;
+const QUICK_SECONDS: u16 = 3;
 const QUICK_LINES: &[&str] = &["hit-128"];
 const QUICK_PEERS: &[Kind] = &[Kind::Lacquer, Kind::Nginx, Kind::Varnish, Kind::Haproxy];
 
@@ -66,9 +68,9 @@ struct Arguments {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
     rounds: u16,
 
-    /// How long each time
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=600))]
-    seconds: u16,
+    /// How long each time: 5, or 3 with --quick
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=600))]
+    seconds: Option<u16>,
 
     /// Objects whose memory is measured
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=20_000_000))]
@@ -134,9 +136,13 @@ pub fn run() -> Result<ExitCode> {
 fn compare(arguments: &Arguments) -> Result<ExitCode> {
     let lines = chosen_lines(arguments)?;
     let peers = chosen_peers(arguments)?;
+    let seconds = arguments.seconds.unwrap_or(match arguments.quick {
+        true => QUICK_SECONDS,
+        false => SECONDS,
+    });
     let plan = Plan {
         rounds: usize::from(arguments.rounds),
-        duration: Duration::from_secs(u64::from(arguments.seconds)),
+        duration: Duration::from_secs(u64::from(seconds)),
         objects: arguments.objects,
         peers: peers.clone(),
     };

@@ -24,6 +24,8 @@ pub(super) fn call(call: Call, place: &Place<'_>, setup: &Setup) -> Result<Call>
     // A thread for each request under way; idle connections take none.
     let mut call = call
         .arg("-F")
+        // A process that changes its user is no longer told of its parent's end.
+        .args(["-j", "none"])
         .arg("-n")
         .arg(place.folder.join("work"))
         .arg("-f")
