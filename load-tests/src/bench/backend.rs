@@ -61,7 +61,8 @@ impl Backend {
         let thread = std::thread::Builder::new()
             .name("backend".to_owned())
             .spawn(move || {
-                cpu::pin_thread(cpu::LOAD_CORE)?;
+                // On a machine with one core, tests still run; the benchmark itself has refused by then.
+                let _ = cpu::pin_thread(cpu::LOAD_CORE);
                 serve::serve(&listener, origin, &stopped)
             })?;
         Ok(Backend {

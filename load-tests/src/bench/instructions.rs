@@ -219,7 +219,7 @@ fn compare(baseline: &[Count], found: &[Count]) -> Result<()> {
         ));
     }
     if problems.is_empty() {
-        return Ok(());
+        return super::say("all within 3 % of the baseline");
     }
     bail!("{}\n{RENEW}", problems.join("\n"))
 }
