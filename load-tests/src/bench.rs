@@ -155,18 +155,21 @@ fn compare(arguments: &Arguments) -> Result<ExitCode> {
     measure::raise_file_limit();
     let machine = machine::Machine::describe(&peers)?;
     let folder = peers::make_folder("load")?;
+    let remarks = report::read_remarks(&own_folder().join("remarks.tsv"))?;
+    let partial = target_folder()?.join("bench");
     let mut results = Vec::new();
     for line in &lines {
         let result = measure::run(line, &plan, folder.path())?;
         say(&format!("\n{}\n\n{}", line.title, report::table(&result)))?;
         results.push(result);
+        // A long run that is interrupted has not been for nothing.
+        report::write(&partial, &results, &plan, &machine, &remarks)?;
     }
     let out = match &arguments.out {
         Some(out) => out.clone(),
         None if lines.len() == LINES.len() && peers.len() == Kind::ALL.len() => own_folder(),
-        None => target_folder()?.join("bench"),
+        None => partial,
     };
-    let remarks = report::read_remarks(&own_folder().join("remarks.tsv"))?;
     report::write(&out, &results, &plan, &machine, &remarks)?;
     let (mut reached, mut missed) = (0, 0);
     for result in &results {
