@@ -18,7 +18,7 @@ use crate::backend::{BackendResponse, RequestBody};
 use crate::bans::HeldMark;
 use crate::downstream::{BodyLength, ClientError, Exchange, Served};
 use crate::fetch::{Completes, FetchTask, Fetched, Sharing};
-use crate::front::Front;
+use crate::front::{Exchangeable, Front};
 use crate::http::{Fields, Method, RequestHead, ResponseHead, Scheme};
 use crate::metrics::{Counter, Outcome};
 use crate::object::{BodyReader, Kind, Object};
@@ -82,7 +82,11 @@ enum State {
 /// One request on its way.
 struct Machine<'a> {
     front: &'a Arc<Front>,
+    /// What a reload may exchange, as it was when the request began.
+    current: Arc<Exchangeable>,
     policy: Arc<dyn Policy>,
+    /// One moment for all that is decided without waiting.
+    now: Timestamp,
     request: Request,
     exchange: Exchange,
     /// For the fields that an answer adds.
@@ -110,10 +114,12 @@ pub async fn serve(front: &Arc<Front>, mut exchange: Exchange) -> Served {
         head,
     };
     front.metrics.count(Counter::ClientRequests);
-    let policy = front.policy();
+    let current = front.current();
     let machine = Machine {
         front,
-        policy,
+        policy: Arc::clone(&current.policy),
+        current,
+        now,
         record: Record::begin(now),
         request,
         memory: Fields::new(),
@@ -138,10 +144,22 @@ impl Machine<'_> {
             let next = match state {
                 State::Recv => Ok(self.recv()),
                 State::Hash => Ok(self.hash()),
-                State::Miss { key, stale } => self.miss(key, stale).await,
-                State::HitForMiss { key } => self.hit_for_miss(key).await,
-                State::Pass => self.pass().await,
-                State::Pipe => self.pipe().await,
+                State::Miss { key, stale } => {
+                    let next = self.miss(key, stale).await;
+                    self.look_at_clock(next)
+                }
+                State::HitForMiss { key } => {
+                    let next = self.hit_for_miss(key).await;
+                    self.look_at_clock(next)
+                }
+                State::Pass => {
+                    let next = self.pass().await;
+                    self.look_at_clock(next)
+                }
+                State::Pipe => {
+                    let next = self.pipe().await;
+                    self.look_at_clock(next)
+                }
                 State::Join(response) => return self.join(*response).await,
                 State::Purge(ref invalidation) => Ok(self.purge(invalidation)),
                 State::Synth(ref synth) => Ok(self.synth(synth)),
@@ -166,6 +184,12 @@ impl Machine<'_> {
                 },
             };
         }
+    }
+
+    /// Behind a state that may have waited.
+    fn look_at_clock<T>(&mut self, next: T) -> T {
+        self.now = Timestamp::now();
+        next
     }
 
     fn recv(&mut self) -> State {
@@ -207,7 +231,7 @@ impl Machine<'_> {
     fn hash(&mut self) -> State {
         self.settle_forwarded();
         let key = self.policy.hash(&self.request);
-        let now = Timestamp::now();
+        let now = self.now;
         let Some(object) = self.front.look_up(key.as_bytes(), &self.request.head, now) else {
             self.record.forwarded = Some(
                 self.front
@@ -318,7 +342,7 @@ impl Machine<'_> {
         let stale = stale.filter(|object| object.kind == Kind::Response);
         match self.policy.miss(&mut self.request, stale) {
             Miss::Fetch => Ok(None),
-            Miss::FetchPart if self.front.settings().ranges_max == 0 => Ok(None),
+            Miss::FetchPart if self.current.settings.ranges_max == 0 => Ok(None),
             Miss::FetchPart => Ok(Asked::by(&self.request.head.fields)),
             Miss::Pass => Err(State::Pass),
             Miss::Synth(synth) => Err(State::Synth(synth)),
@@ -460,7 +484,7 @@ impl Machine<'_> {
         let request = &self.request.head;
         let stored = self.front.store.part(key, &request.fields)?;
         let whole = stored.part.as_ref()?.part.complete_len;
-        if whole > self.front.settings().object_bytes_max
+        if whole > self.current.settings.object_bytes_max
             || !self.front.passes_bans(&stored, request, Timestamp::now())
         {
             return None;
@@ -722,6 +746,7 @@ impl Machine<'_> {
     fn finish(mut self, outcome: Result<(), ClientError>) -> Served {
         self.record.end(
             self.front,
+            &self.current.access_log,
             &self.request,
             &self.exchange,
             outcome.as_ref().err(),

@@ -16,7 +16,6 @@ use crate::object::{BodyReader, Object, Wanted};
 use crate::policy::{Deliver, Delivery, Source};
 use crate::rules::conditional::{self, Precondition};
 use crate::rules::range::{self, Multipart, RangeRequest};
-use crate::time::Timestamp;
 
 pub(super) enum Delivered {
     Done,
@@ -41,7 +40,7 @@ impl Machine<'_> {
         own_head: Option<Box<ResponseHead>>,
     ) -> Result<Delivered, ClientError> {
         delivery.forwarded = self.record.forwarded;
-        let now = Timestamp::now();
+        let now = self.now;
         let stored = own_head.as_deref().unwrap_or(&object.head);
         let mut head = OutgoingHead::new(stored, self.exchange.take_memory());
         match self
@@ -87,7 +86,16 @@ impl Machine<'_> {
         }
         match part {
             Part::Nothing => self.exchange.finish(None).await?,
-            Part::Whole => self.send(reader, 0..u64::MAX).await?,
+            Part::Whole => match object.body.pieces() {
+                // All of it is here: nothing to wait for but the client.
+                Some(pieces) if reader.trailers().is_none() => {
+                    for piece in pieces {
+                        self.exchange.send_body(piece.clone()).await?;
+                    }
+                    self.exchange.finish(None).await?;
+                }
+                _ => self.send(reader, 0..u64::MAX).await?,
+            },
             Part::One(range) => self.send(reader, range).await?,
             Part::Several(multipart) => self.send_parts(&object, &multipart).await?,
         }
@@ -128,7 +136,7 @@ impl Machine<'_> {
             request,
             head.stored(),
             length,
-            self.front.settings().ranges_max,
+            self.current.settings.ranges_max,
         );
         match (ranges, length) {
             (RangeRequest::Single(range), Some(length)) => {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::upload::Upload;
-use crate::access_log;
+use crate::access_log::{self, AccessLog};
 use crate::acl::Peer;
 use crate::downstream::{ClientError, Exchange};
 use crate::front::Front;
@@ -88,6 +88,7 @@ impl Record {
     pub(super) fn end(
         &self,
         front: &Front,
+        log: &AccessLog,
         request: &Request,
         exchange: &Exchange,
         error: Option<&ClientError>,
@@ -112,7 +113,6 @@ impl Record {
                 "exchange broken off"
             );
         }
-        let log = front.access_log();
         if !log.is_on() {
             return;
         }

@@ -9,7 +9,7 @@ use super::super::end::End;
 use super::super::error::ClientError;
 use super::super::exchange::SendBody;
 use super::{Ending, Http1, has_close};
-use crate::http::{Field, Fields, Method, OutgoingHead, ResponseHead, Version};
+use crate::http::{Field, Fields, Method, OutgoingHead, ResponseHead, Seen, Version};
 use crate::http1::{
     CHUNK_END, Expectation, SentFraming, parse_length, write_chosen_fields, write_chunk_head,
     write_field, write_fields, write_framing, write_last_chunk, write_status_line,
@@ -95,9 +95,12 @@ impl Http1 {
         self.make_room().await?;
         let out = self.wire.output.head();
         let before = out.len();
-        let told = Told::by(&stored.fields);
+        let seen = stored.fields.seen();
         write_status_line(out, stored);
-        match (stored.fields.lines(), told.missing(framing)) {
+        match (
+            stored.fields.lines(),
+            missing_framing(&stored.fields, seen, framing),
+        ) {
             (Some(lines), Some(missing)) => {
                 out.extend_from_slice(lines);
                 write_framing(out, missing);
@@ -108,7 +111,7 @@ impl Http1 {
             Some(lines) => out.extend_from_slice(lines),
             None => write_fields(out, head.added(), SentFraming::Described),
         }
-        if !told.date {
+        if !seen.date || !stored.fields.contains("date") {
             write_field(out, "Date", &http_date());
         }
         self.end_head(stored.status, before);
@@ -133,7 +136,10 @@ impl Http1 {
         if self.ending == Ending::Open {
             let end = if !self.can_skip_body() {
                 Some(End::RequestBody)
-            } else if is_last || self.shutdown.has_begun() || has_close(&head.fields) {
+            } else if is_last
+                || self.shutdown.has_begun()
+                || head.fields.seen().of_this_hop && has_close(&head.fields)
+            {
                 Some(End::ByReply)
             } else {
                 None
@@ -280,47 +286,24 @@ impl Http1 {
     }
 }
 
-/// What a head says of the message, as far as the connection has a say in it.
-#[derive(Default)]
-struct Told {
-    date: bool,
-    /// Content-Length, where it is one line of digits.
-    length: Option<u64>,
-    /// Connection, Transfer-Encoding or more than one Content-Length: the lines cannot go out as they are.
-    other: bool,
+/// What the lines of a head lack of the framing; `None` where they say something else, or something of this hop.
+fn missing_framing(fields: &Fields, seen: Seen, framing: SentFraming) -> Option<SentFraming> {
+    match framing {
+        _ if seen.of_this_hop => None,
+        SentFraming::Described => Some(SentFraming::Nothing),
+        _ if !seen.content_length => Some(framing),
+        SentFraming::Length(length) => {
+            let told = only(fields, "content-length");
+            (told.and_then(parse_length) == Some(length)).then_some(SentFraming::Nothing)
+        }
+        SentFraming::Nothing | SentFraming::Chunked => None,
+    }
 }
 
-impl Told {
-    fn by(fields: &Fields) -> Told {
-        let mut told = Told::default();
-        for (name, value) in fields.iter_bytes() {
-            match name.len() {
-                4 if name.eq_ignore_ascii_case(b"date") => told.date = true,
-                10 | 16 => {
-                    told.other |= std::str::from_utf8(name).is_ok_and(is_of_this_hop);
-                }
-                14 if name.eq_ignore_ascii_case(b"content-length") => {
-                    let length = parse_length(value);
-                    told.other |= told.length.is_some() || length.is_none();
-                    told.length = length;
-                }
-                17 => told.other |= name.eq_ignore_ascii_case(b"transfer-encoding"),
-                _ => {}
-            }
-        }
-        told
-    }
-
-    /// What the lines lack of the framing; `None` where they contradict it.
-    fn missing(&self, framing: SentFraming) -> Option<SentFraming> {
-        match (framing, self.length) {
-            _ if self.other => None,
-            (SentFraming::Length(sent), Some(told)) if sent == told => Some(SentFraming::Nothing),
-            (SentFraming::Described, _) => Some(SentFraming::Nothing),
-            (_, Some(_)) => None,
-            (_, None) => Some(framing),
-        }
-    }
+/// The value of a field that stands there once.
+fn only<'a>(fields: &'a Fields, name: &'a str) -> Option<&'a [u8]> {
+    let mut lines = fields.get_all(name);
+    lines.next().filter(|_| lines.next().is_none())
 }
 
 /// All but the fields that the connection writes itself.
