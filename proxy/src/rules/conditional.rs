@@ -140,7 +140,7 @@ pub fn remove_conditions(fields: &mut Fields) -> bool {
 }
 
 fn is_conditional(fields: &Fields) -> bool {
-    fields.iter().any(|field| is_condition(field.name))
+    CONDITIONS.iter().any(|name| fields.contains(name))
 }
 
 fn is_condition(name: &str) -> bool {
