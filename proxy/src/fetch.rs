@@ -263,12 +263,16 @@ impl FetchTask {
         object.set_ban_mark(self.ban_mark.mark());
         let object = Arc::new(object);
         self.remember(&storage, object.head.status, now);
+        // HEAD goes beside all flights: a GET may have brought something newer meanwhile.
+        let is_beside = self.fetch.purpose == Purpose::Pass;
         let stored = match storage {
+            Storage::Store(_) if is_beside => self.store_over(stale, &object, now),
             Storage::Store(_) => self.store(&object, now),
             Storage::HitForMiss { mark, because } => {
                 self.front.count_not_stored(because);
-                self.forget(stale);
-                self.mark(&object, mark, because, now);
+                if self.forget(stale) || !is_beside {
+                    self.mark(&object, mark, because, now);
+                }
                 false
             }
             // Something about this request: the next may still use what is stored.
@@ -348,9 +352,15 @@ impl FetchTask {
         if let Storage::Store(_) = storage
             && matches!(length, BodyLength::Known(bytes) if bytes > settings.object_bytes_max)
         {
-            storage = Storage::HitForMiss {
-                mark: settings.hit_for_miss,
-                because: NotStored::TooLarge,
+            storage = match Part::of(&head) {
+                None => Storage::HitForMiss {
+                    mark: settings.hit_for_miss,
+                    because: NotStored::TooLarge,
+                },
+                // Smaller parts can still be stored, and a mark would end those that are.
+                Some(_) => Storage::Private {
+                    because: Some(NotStored::TooLarge),
+                },
             };
         }
         if let Storage::Store(_) = storage
@@ -443,7 +453,11 @@ impl FetchTask {
         self.land_with(Arc::clone(&object), reader, delivery, own_head);
 
         let filled = match &rest {
-            None => fill(&mut body, &mut writer).await,
+            None => {
+                let place = object.part.as_ref().map(|stored| &stored.part.range);
+                let bytes_max = place.map_or(u64::MAX, |range| range.end - range.start);
+                fill(&mut body, &mut writer, bytes_max).await
+            }
             Some(rest) => fill_around(rest, &mut body, &mut writer).await,
         };
         let overflowed = kind == Kind::Response && writer.in_transit();
@@ -458,10 +472,12 @@ impl FetchTask {
             front.store.remove(key, &object);
             if overflowed {
                 front.count_not_stored(NotStored::TooLarge);
-                let mut mark = hit_for_miss(&object, settings.hit_for_miss, Timestamp::now());
-                mark.because = Some(NotStored::TooLarge);
-                let fence = fence.expect("what was stored has a fence");
-                front.store.insert(key, Arc::new(mark), fence, now);
+                if object.part.is_none() {
+                    let mut mark = hit_for_miss(&object, settings.hit_for_miss, Timestamp::now());
+                    mark.because = Some(NotStored::TooLarge);
+                    let fence = fence.expect("what was stored has a fence");
+                    front.store.insert(key, Arc::new(mark), fence, now);
+                }
             } else {
                 front.metrics.count(Counter::NotStoredIncomplete);
             }
@@ -469,7 +485,8 @@ impl FetchTask {
         if filled.is_err() {
             return drop(writer);
         }
-        let mut trailers = body.trailers();
+        // Those of a rest tell of it alone.
+        let mut trailers = body.trailers().filter(|_| rest.is_none());
         if let Some(trailers) = &mut trailers {
             hop_by_hop::strip_trailers(trailers);
         }
@@ -479,8 +496,9 @@ impl FetchTask {
                 None => front.store.reweigh(&key, &object),
                 Some(_) => {
                     let bytes_max = settings.object_bytes_max;
+                    let fence = fence.expect("what was stored has a fence");
                     let now = Timestamp::now();
-                    front.store.combine(&key, &object, bytes_max, now);
+                    front.store.combine(&key, &object, fence, bytes_max, now);
                 }
             }
         }
@@ -601,10 +619,19 @@ impl FetchTask {
         self.store(&Arc::new(stand_in), now);
     }
 
-    fn forget(&self, stale: &Arc<Object>) {
-        if let Some(key) = self.key() {
-            self.front.store.remove(&key, stale);
-        }
+    /// Stores a renewed answer unless something else has taken the place of what it renews.
+    fn store_over(&self, stale: &Arc<Object>, object: &Arc<Object>, now: Timestamp) -> bool {
+        let (Some(key), Some(fence)) = (self.key(), self.fence()) else {
+            return false;
+        };
+        let store = &self.front.store;
+        store.renew(&key, stale, Arc::clone(object), fence, now) == Stored::Yes
+    }
+
+    /// Says whether it was still there.
+    fn forget(&self, stale: &Arc<Object>) -> bool {
+        self.key()
+            .is_some_and(|key| self.front.store.remove(&key, stale))
     }
 
     fn land(self, object: Arc<Object>, delivery: Delivery) {
@@ -701,15 +728,24 @@ fn keep_storable(
     whole
 }
 
-/// Moves the backend's body into the object until it ends, fails, or nobody is left to read it.
-async fn fill(body: &mut ResponseBody, writer: &mut BodyWriter) -> Result<(), FillEnded> {
+/// Moves the backend's body into the object until it ends, fails, passes `bytes_max`, or nobody is left to read it.
+async fn fill(
+    body: &mut ResponseBody,
+    writer: &mut BodyWriter,
+    mut bytes_max: u64,
+) -> Result<(), FillEnded> {
     loop {
         let piece = tokio::select! {
             piece = body.next() => piece?,
             () = writer.abandoned() => return Err(FillEnded::Abandoned(Abandoned)),
         };
         match piece {
-            Some(piece) => writer.push(piece).await?,
+            Some(piece) => {
+                bytes_max = bytes_max
+                    .checked_sub(piece.len() as u64)
+                    .ok_or(FillEnded::Length)?;
+                writer.push(piece).await?;
+            }
             None => return Ok(()),
         }
     }

@@ -46,6 +46,9 @@ const RESTARTS_MAX: u32 = 4;
 /// answer varied on something that nobody knew it would.
 const FLIGHTS_MAX: u32 = 3;
 
+/// Parts of one content that are fetched before the next range is answered from the whole.
+const PARTS_BEFORE_WHOLE: usize = 8;
+
 /// Informational answers that may wait for a slow client: all that a backend may send to one request, since
 /// a 100 that got lost would leave the client waiting.
 const INFORMATIONAL_QUEUE: usize = 40;
@@ -364,7 +367,7 @@ impl Machine<'_> {
     ) -> Result<State, ClientError> {
         let asked = match self.ask_miss(stale.as_deref()) {
             Err(instead) => return Ok(instead),
-            Ok(asked) => asked,
+            Ok(asked) => asked.filter(|_| !self.is_asked_for_in_pieces(&key)),
         };
         self.record.flights += 1;
         if self.record.flights > FLIGHTS_MAX {
@@ -476,7 +479,20 @@ impl Machine<'_> {
         if let Some(part) = &completes {
             part::ask_for(&mut fetch.head.fields, &part.missing);
         }
-        self.fetch(fetch, sharing, ban_mark, None, completes).await
+        self.fetch(fetch, sharing, ban_mark, None, None, completes)
+            .await
+    }
+
+    /// Whether so many parts of one content are stored that the whole costs the backend less than more of them: each
+    /// range that nobody asked for before would be a fetch, and there are as many as a client likes.
+    fn is_asked_for_in_pieces(&self, key: &PrimaryKey) -> bool {
+        let fields = &self.request.head.fields;
+        let parts = self.front.store.parts(key.as_bytes(), fields);
+        let whole = parts.first().and_then(|newest| newest.part.as_ref());
+        parts.len() >= PARTS_BEFORE_WHOLE
+            && whole.is_some_and(|stored| {
+                stored.part.complete_len <= self.front.settings().object_bytes_max
+            })
     }
 
     /// The stored part that a request for the whole may be answered with, once the rest is here.
@@ -496,20 +512,22 @@ impl Machine<'_> {
 
     async fn pass(&mut self) -> Result<State, ClientError> {
         let mut fetch = self.private_fetch();
+        // Both before the look-up: what an invalidation ends in between must not be renewed.
+        let ban_mark = self.front.bans.hold();
+        let target = self.target(&fetch);
         // Its answer says what a GET would get (RFC 9111 §4.3.5).
-        if self.request.head.method == Method::Head && !self.request.directives.no_store {
-            let key = self.policy.hash(&self.request);
+        if let Some((key, _)) = &target
+            && self.request.head.method == Method::Head
+        {
             let as_get = RequestHead {
                 method: Method::Get,
                 ..self.request.head.clone()
             };
-            let stored = self
-                .front
-                .look_up(key.as_bytes(), &as_get, Timestamp::now());
+            let stored = self.front.look_up(key, &as_get, Timestamp::now());
             fetch.stale =
                 stored.filter(|stored| stored.kind == Kind::Response && stored.part.is_none());
         }
-        self.fetch(fetch, Sharing::Private, self.front.bans.hold(), None, None)
+        self.fetch(fetch, Sharing::Private, ban_mark, target, None, None)
             .await
     }
 
@@ -520,6 +538,7 @@ impl Machine<'_> {
             fetch,
             Sharing::Private,
             self.front.bans.hold(),
+            None,
             upgrade,
             None,
         )
@@ -537,10 +556,10 @@ impl Machine<'_> {
         fetch: Fetch,
         sharing: Sharing,
         ban_mark: HeldMark,
+        target: Option<(Key, Fence)>,
         upgrade: Option<Box<str>>,
         completes: Option<Completes>,
     ) -> Result<State, ClientError> {
-        let target = self.target(&fetch);
         let (asker, mut fetched) = oneshot::channel();
         let (informational, mut relayed) = mpsc::channel(INFORMATIONAL_QUEUE);
         self.record.purpose = Some(fetch.purpose);
@@ -614,11 +633,22 @@ impl Machine<'_> {
         }
     }
 
-    /// Where the answer to a private fetch may change what is stored, and how the fence stands there.
+    /// Where the answer to a private fetch may change what is stored, and how the fence stands there. Nowhere for a
+    /// request that could make the backend answer for something else than a shared fetch asks for: a pass takes
+    /// nothing out of what the client sent.
     fn target(&self, fetch: &Fetch) -> Option<(Key, Fence)> {
-        if fetch.purpose != Purpose::Pass
-            || !matches!(fetch.head.method, Method::Head | Method::Post)
-        {
+        let speaks_of_target = match fetch.head.method {
+            Method::Post => true,
+            // Content is in no key. And only the origin can say that a match holds: nothing stored may stand in.
+            Method::Head => {
+                let asks_for_a_match = ["If-Match", "If-Unmodified-Since"]
+                    .iter()
+                    .any(|name| fetch.head.fields.contains(name));
+                !asks_for_a_match && !self.request.has_body && !self.request.directives.no_store
+            }
+            _ => false,
+        };
+        if !speaks_of_target || !forward::speaks_for_all(&fetch.head) {
             return None;
         }
         let key = Key::from(self.policy.hash(&self.request).as_bytes());

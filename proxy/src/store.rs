@@ -124,6 +124,8 @@ pub enum Stored {
     Yes,
     /// An invalidation came after the fetch began.
     Fenced,
+    /// What it renews has given way to something newer.
+    Superseded,
 }
 
 /// How an invalidation treats what it finds.
@@ -230,6 +232,30 @@ impl Store {
     /// Stores an object in place of the one with the same variant, unless its fetch began before an
     /// invalidation.
     pub fn insert(&self, key: &Key, object: Arc<Object>, fence: Fence, now: Timestamp) -> Stored {
+        self.insert_where(key, object, fence, now, |_| true)
+    }
+
+    /// The same in place of `stored`, which it renews, if that is stored still: for a renewal that no flight keeps
+    /// apart from other fetches.
+    pub fn renew(
+        &self,
+        key: &Key,
+        stored: &Arc<Object>,
+        object: Arc<Object>,
+        fence: Fence,
+        now: Timestamp,
+    ) -> Stored {
+        self.insert_where(key, object, fence, now, |here| here.contains(stored))
+    }
+
+    fn insert_where(
+        &self,
+        key: &Key,
+        object: Arc<Object>,
+        fence: Fence,
+        now: Timestamp,
+        fits: impl FnOnce(&Variants) -> bool,
+    ) -> Stored {
         let shard = self.shard(key);
         if shard.fences[self.place(key).fence] != fence.0 {
             drop(shard);
@@ -242,6 +268,9 @@ impl Store {
         }
         let before = self.index.get(key);
         let change = before.map_or_else(Variants::default, |entry| entry.variants.clone());
+        if !fits(&change) {
+            return Stored::Superseded;
+        }
         let (after, left) = change.with(object, self.settings.variants_max, now);
         self.metrics.add(Counter::ObjectsExpired, left.dead as u64);
         self.metrics
@@ -285,10 +314,31 @@ impl Store {
         entry.variants.parts_for(request).next().cloned()
     }
 
+    /// All parts of what a request for the whole would get, the newest first.
+    pub fn parts(&self, key: &[u8], request: &Fields) -> Vec<Arc<Object>> {
+        let entry = self.index.get(key);
+        let parts = entry
+            .iter()
+            .flat_map(|entry| entry.variants.parts_for(request));
+        parts.map(Arc::clone).collect()
+    }
+
     /// Puts a part that is now complete together with those that it fits (RFC 9111 §3.4), and weighs it anew.
-    /// Makes nothing larger than `bytes_max`.
-    pub fn combine(&self, key: &Key, object: &Arc<Object>, bytes_max: u64, now: Timestamp) {
-        let _shard = self.shard(key);
+    /// Makes nothing larger than `bytes_max`, and nothing at all of what an invalidation has come for since: one by
+    /// tags expires objects one by one, and could miss what is made of them meanwhile.
+    pub fn combine(
+        &self,
+        key: &Key,
+        object: &Arc<Object>,
+        fence: Fence,
+        bytes_max: u64,
+        now: Timestamp,
+    ) {
+        let shard = self.shard(key);
+        if shard.fences[self.place(key).fence] != fence.0 {
+            drop(shard);
+            return self.reweigh(key, object);
+        }
         let Some(entry) = self.index.get(key) else {
             return;
         };

@@ -17,7 +17,7 @@ use crate::time::Timestamp;
 
 /// Fields without which what is stored would be misread or given to the wrong request. An answer that
 /// withholds one of them is withheld whole.
-const NEEDED_TO_REUSE: [&str; 2] = ["content-encoding", "vary"];
+const NEEDED_TO_REUSE: [&str; 3] = ["content-encoding", "content-range", "vary"];
 
 /// What an operator decides about storing; the rest is the RFC's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub enum NotStored {
     Status,
     /// 206 that nobody asked for, with several parts, or whose place in the whole is not told (RFC 9111 §3.3).
     Partial,
-    /// 412 or 416: an answer to the request's condition or range and not to its target.
+    /// An answer to the request's condition or range and not to its target: 412, 416, and errors that may be.
     Condition,
     /// The request's no-store (RFC 9111 §5.2.1.5).
     RequestNoStore,
@@ -241,12 +241,15 @@ fn answers_get(
         && is_located_at_target(request, response)
 }
 
+/// 412 and 416, and other errors to a request that reaches the origin with a range or a condition: origins refuse
+/// strange values of these by 400, 403 or 500 as well, and neither is in the key. Those that RFC 9110 defines by the
+/// target alone are kept.
 fn answers_a_condition(request: &RequestHead, response: &ResponseHead) -> bool {
+    let has_any = |names: &[&str]| names.iter().any(|name| request.fields.contains(name));
     match response.status {
-        412 => conditional::CONDITIONS
-            .iter()
-            .any(|name| request.fields.contains(name)),
-        416 => request.fields.contains("range"),
+        404 | 410 | 414 => false,
+        412 if has_any(&conditional::CONDITIONS) => true,
+        400.. => has_any(&["range", "if-match", "if-unmodified-since"]),
         _ => false,
     }
 }
@@ -405,11 +408,20 @@ mod tests {
     fn answers_to_a_condition_are_not_stored_for_the_target() {
         let conditional = request(Method::Get, &[("if-match", "\"a\"")]);
         check(&conditional, 412, &[FRESH], LAX, Err(NotStored::Condition));
-        check(&conditional, 416, &[FRESH], LAX, Ok(()));
         let ranged = request(Method::Get, &[("range", "bytes=9-")]);
-        check(&ranged, 416, &[FRESH], LAX, Err(NotStored::Condition));
-        check(&ranged, 412, &[FRESH], LAX, Ok(()));
-        check(&ranged, 200, &[FRESH], LAX, Ok(()));
+        for status in [400, 403, 412, 416, 500, 599] {
+            check(&ranged, status, &[FRESH], LAX, Err(NotStored::Condition));
+            let found = Err(NotStored::Condition);
+            check(&conditional, status, &[FRESH], LAX, found);
+        }
+        for status in [200, 302, 404, 410, 414] {
+            check(&ranged, status, &[FRESH], LAX, Ok(()));
+            check(&conditional, status, &[FRESH], LAX, Ok(()));
+        }
+        // This one does not reach the origin.
+        let revalidating = request(Method::Get, &[("if-none-match", "\"a\"")]);
+        check(&revalidating, 500, &[FRESH], LAX, Ok(()));
+        check(&revalidating, 412, &[FRESH], LAX, Err(NotStored::Condition));
     }
 
     #[test]
@@ -435,6 +447,7 @@ mod tests {
             200,
             NotStored::Private,
         );
+        refused("max-age=60, private=Content-Range", 200, NotStored::Private);
         for value in [
             "max-age=60, no-store, must-understand",
             "max-age=60, private=x",

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::http::ResponseHead;
-use crate::object::{Body, Kind, Times};
+use crate::object::{Body, Kind, StoredPart, Times};
 use crate::policy::Source;
 use crate::rules::cache_control::ResponseDirectives;
 use crate::rules::vary::Vary;
@@ -322,4 +322,44 @@ fn objects_are_counted_right_while_changes_and_evictions_overlap() {
     assert_eq!(store.objects(), count(&store));
     store.clear();
     assert_eq!((store.objects(), count(&store)), (0, 0));
+}
+
+/// Bytes of ten that are there, under a strong tag.
+fn part(first: u64, bytes: &'static [u8]) -> Arc<Object> {
+    let place = first..first + bytes.len() as u64;
+    let head = ResponseHead::new(206).with("ETag", "\"a\"");
+    let times = Times {
+        ttl: Duration::from_secs(1),
+        ..Times::unusable(NOW)
+    };
+    let directives = ResponseDirectives::default();
+    let body = Body::whole(Bytes::from_static(bytes));
+    let mut object = Object::new(head, body, Kind::Response, directives, times, 1);
+    let part = crate::rules::part::Part {
+        range: place,
+        complete_len: 10,
+    };
+    object.part = Some(Box::new(StoredPart { part, asked: None }));
+    Arc::new(object)
+}
+
+#[test]
+fn parts_that_an_invalidation_came_for_are_not_combined() {
+    let check = |invalidated: bool, expected: u64| {
+        let store = store(SMALL);
+        let key = Key::from(&b"k"[..]);
+        let fence = store.fence(&key);
+        let (older, newer) = (part(0, b"01"), part(2, b"23"));
+        for part in [&older, &newer] {
+            store.insert(&key, Arc::clone(part), fence, NOW);
+        }
+        if invalidated {
+            store.fence_all();
+        }
+        store.combine(&key, &newer, fence, 100, NOW);
+        store.run_pending_tasks();
+        assert_eq!(store.objects(), expected);
+    };
+    check(false, 1);
+    check(true, 2);
 }
