@@ -242,7 +242,7 @@ impl Machine<'_> {
                 self.hit(object, Source::StaleHit)
             }
             Hit::Miss => {
-                let is_usable = object.is_fresh(now) && !object.directives.no_cache.is_all();
+                let is_usable = object.is_fresh(now) && !object.directives.no_cache().is_all();
                 self.record.forwarded = Some(match is_usable {
                     true => ForwardReason::Request,
                     false => ForwardReason::Stale,
@@ -372,12 +372,9 @@ impl Machine<'_> {
         };
         let now = Timestamp::now();
         let fields = &self.request.head.fields;
-        let mine = object
-            .variant
-            .as_ref()
-            .is_none_or(|(spec, key)| spec.key_of(fields) == *key);
+        let mine = object.variant().is_none_or(|variant| variant.is_of(fields));
         let matches = evaluate(&self.request.head, &object.head) != Precondition::Undecided;
-        let has_it = object.part.is_none() || object.wanted_of_part(fields).is_some();
+        let has_it = object.part().is_none() || object.wanted_of_part(fields).is_some();
         if !mine || !has_it || !matches || !self.front.passes_bans(&object, &self.request.head, now)
         {
             return Ok(State::Hash);
@@ -447,14 +444,14 @@ impl Machine<'_> {
     fn part_to_complete(&self, key: &Key) -> Option<Completes> {
         let request = &self.request.head;
         let stored = self.front.store.part(key, &request.fields)?;
-        let whole = stored.part.as_ref()?.part.complete_len;
+        let whole = stored.part()?.part.complete_len;
         if whole > self.front.settings().object_bytes_max
             || !self.front.passes_bans(&stored, request, Timestamp::now())
         {
             return None;
         }
         let received = stored.received_part()?;
-        let missing = part::missing(&stored.head, &stored.part.as_ref()?.part, &received)?;
+        let missing = part::missing(&stored.head, &stored.part()?.part, &received)?;
         Some(Completes { stored, missing })
     }
 
@@ -471,7 +468,7 @@ impl Machine<'_> {
                 .front
                 .look_up(key.as_bytes(), &as_get, Timestamp::now());
             fetch.stale =
-                stored.filter(|stored| stored.kind == Kind::Response && stored.part.is_none());
+                stored.filter(|stored| stored.kind == Kind::Response && stored.part().is_none());
         }
         self.fetch(fetch, Sharing::Private, self.front.bans.hold(), None, None)
             .await
