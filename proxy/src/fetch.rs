@@ -384,7 +384,11 @@ impl FetchTask {
             Kind::Response => keep_storable(&mut head, &directives, now),
             _ => None,
         };
-        let mut writer = Body::write(growth, &settings.transit);
+        let expected = match length {
+            BodyLength::Known(bytes) => Some(bytes),
+            BodyLength::Chunked | BodyLength::UntilClose => None,
+        };
+        let mut writer = Body::write_expected(growth, &settings.transit, expected);
         let reader = writer
             .body()
             .reader()

@@ -22,7 +22,7 @@ use crate::rules::storability::NotStored;
 use crate::rules::vary::Variant;
 use crate::time::Timestamp;
 
-pub use body::{Abandoned, Body, BodyFailed, BodyReader, BodyWriter, Growth, Transit};
+pub use body::{Abandoned, Body, BodyFailed, BodyReader, BodyWriter, Growth, Outcome, Transit};
 pub use part::{StoredPart, Wanted};
 
 use period::Period;

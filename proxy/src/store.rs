@@ -24,7 +24,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::http::Fields;
 use crate::metrics::{Counter, Metrics};
-use crate::object::{Kind, Object};
+use crate::object::{Kind, Object, Outcome};
 use crate::rules::cache_status::ForwardReason;
 use crate::rules::key::PrimaryKey;
 use crate::rules::part::Asked;
@@ -245,8 +245,12 @@ impl Store {
         Stored::Yes
     }
 
-    /// Weighs an entry anew after one of its objects has grown to its full size.
+    /// Weighs an entry anew after one of its objects has grown to its full size, unless that was foreseen: each change
+    /// of an entry leaves a second copy of its key in moka.
     pub fn reweigh(&self, key: &Key, object: &Arc<Object>) {
+        if object.body.settle() == Outcome::AsExpected {
+            return;
+        }
         let _shard = self.shard(key);
         if let Some(variants) = self.index.get(&**key)
             && variants.contains(object)

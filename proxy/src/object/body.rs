@@ -166,6 +166,16 @@ struct Growing {
     /// A reader moved on or left: the writer looks again.
     drained: Notify,
     transit: Transit,
+    /// The length that was announced.
+    expected: Option<u64>,
+}
+
+/// Whether a body came as it was announced, and so weighs what it was said to weigh before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    AsExpected,
+    /// It is of another length, has trailers, or nobody knows any more.
+    Otherwise,
 }
 
 #[derive(Debug)]
@@ -268,7 +278,12 @@ impl Body {
 
     /// An empty body and the one writer that may append to it.
     pub fn write(growth: Growth, transit: &Transit) -> BodyWriter {
-        let growing = Arc::new(Growing::new(growth, transit));
+        Body::write_expected(growth, transit, None)
+    }
+
+    /// The same for a body whose length was announced. While it grows, it weighs what it will.
+    pub fn write_expected(growth: Growth, transit: &Transit, expected: Option<u64>) -> BodyWriter {
+        let growing = Arc::new(Growing::new(growth, transit, expected));
         BodyWriter {
             body: Body {
                 complete: OnceLock::new(),
@@ -291,6 +306,19 @@ impl Body {
         let settled = self.complete.get_or_init(|| complete.settled());
         self.growing.store(None);
         Some(settled)
+    }
+
+    /// Lets go of what growing needed, if the body is complete.
+    pub fn settle(&self) -> Outcome {
+        // In this order: what is let go of by then is complete.
+        let growing = self.growing.load_full();
+        let expected = growing.and_then(|growing| growing.expected);
+        match self.complete() {
+            Some(Complete::One(piece)) if expected == Some(piece.len() as u64) => {
+                Outcome::AsExpected
+            }
+            _ => Outcome::Otherwise,
+        }
     }
 
     /// A reader from the first byte. `None` once the first bytes of a body in transit are gone, and for a
@@ -391,7 +419,7 @@ impl fmt::Debug for Body {
 }
 
 impl Growing {
-    fn new(growth: Growth, transit: &Transit) -> Growing {
+    fn new(growth: Growth, transit: &Transit, expected: Option<u64>) -> Growing {
         Growing {
             filling: Mutex::new(Filling {
                 growth,
@@ -408,11 +436,17 @@ impl Growing {
             grown: Notify::new(),
             drained: Notify::new(),
             transit: transit.clone(),
+            expected,
         }
     }
 
     fn weight(&self) -> u64 {
         let filling = self.filling.lock();
+        if let Some(expected) = self.expected
+            && !filling.in_transit()
+        {
+            return bytes_of_one(usize::try_from(expected).unwrap_or(usize::MAX));
+        }
         let pieces = filling.held_bytes() + filling.pieces.len() as u64 * PIECE_OVERHEAD;
         (size_of::<Growing>() + 2 * size_of::<usize>()) as u64 + pieces
     }
@@ -435,7 +469,14 @@ const SHARED_BYTES: u64 = 32;
 
 /// Bytes that a piece of a complete body has on the heap.
 fn piece_bytes(piece: &Bytes) -> u64 {
-    block_bytes(piece.len()) as u64 + SHARED_BYTES
+    bytes_of_one(piece.len())
+}
+
+fn bytes_of_one(length: usize) -> u64 {
+    match length {
+        0 => 0,
+        _ => block_bytes(length) as u64 + SHARED_BYTES,
+    }
 }
 
 impl Filling {
