@@ -29,7 +29,7 @@ use crate::rules::cache_control::ResponseDirectives;
 use crate::rules::part::{self, Asked, Missing, Part};
 use crate::rules::revalidation::HeadEffect;
 use crate::rules::storability::NotStored;
-use crate::rules::vary::Vary;
+use crate::rules::vary::{Variant, Vary};
 use crate::rules::{
     cache_groups, conditional, hop_by_hop, invalidation, key, revalidation, status, storability,
 };
@@ -252,14 +252,14 @@ impl FetchTask {
         };
         let mut object = Object::new(
             head,
-            Arc::clone(&stale.body),
+            stale.body.clone(),
             stale.kind,
             directives,
             times,
             self.fetch.xid,
         );
         self.describe(&mut object);
-        object.part.clone_from(&stale.part);
+        object.set_part(stale.part().cloned());
         object.set_ban_mark(self.ban_mark.mark());
         let object = Arc::new(object);
         self.remember(&storage, object.head.status, now);
@@ -336,7 +336,7 @@ impl FetchTask {
         hop_by_hop::strip(&mut head.fields);
         let mut length = body.length();
         if let Some(Completes { stored, .. }) = &rest
-            && let Some(part) = &stored.part
+            && let Some(part) = stored.part()
         {
             let whole = part.part.complete_len;
             head = part::combined_head(&head, &(0..whole), whole);
@@ -394,14 +394,18 @@ impl FetchTask {
             Kind::Response => keep_storable(&mut head, &directives, now),
             _ => None,
         };
-        let mut writer = Body::write(growth, &settings.transit);
+        let expected = match length {
+            BodyLength::Known(bytes) => Some(bytes),
+            BodyLength::Chunked | BodyLength::UntilClose => None,
+        };
+        let mut writer = Body::write_expected(growth, &settings.transit, expected);
         let reader = writer
             .body()
             .reader()
             .expect("nothing has been dropped from a new body");
         let mut object = Object::new(
             head,
-            Arc::clone(writer.body()),
+            writer.body().clone(),
             kind,
             directives,
             times,
@@ -409,10 +413,11 @@ impl FetchTask {
         );
         self.describe(&mut object);
         if kind == Kind::Response {
-            object.part = Part::of(&object.head).map(|part| {
+            let part = Part::of(&object.head).map(|part| {
                 let asked = Asked::by(&self.fetch.head.fields);
-                Box::new(StoredPart { part, asked })
+                StoredPart { part, asked }
             });
+            object.set_part(part);
         }
         object.set_ban_mark(match &rest {
             // Bans that the stored part has not been tested against are to be tested still.
@@ -454,7 +459,7 @@ impl FetchTask {
 
         let filled = match &rest {
             None => {
-                let place = object.part.as_ref().map(|stored| &stored.part.range);
+                let place = object.part().map(|stored| &stored.part.range);
                 let bytes_max = place.map_or(u64::MAX, |range| range.end - range.start);
                 fill(&mut body, &mut writer, bytes_max).await
             }
@@ -472,7 +477,7 @@ impl FetchTask {
             front.store.remove(key, &object);
             if overflowed {
                 front.count_not_stored(NotStored::TooLarge);
-                if object.part.is_none() {
+                if object.part().is_none() {
                     let mut mark = hit_for_miss(&object, settings.hit_for_miss, Timestamp::now());
                     mark.because = Some(NotStored::TooLarge);
                     let fence = fence.expect("what was stored has a fence");
@@ -492,7 +497,7 @@ impl FetchTask {
         }
         writer.finish(trailers);
         if let Some(key) = key.filter(|_| !overflowed) {
-            match object.part {
+            match object.part() {
                 None => front.store.reweigh(&key, &object),
                 Some(_) => {
                     let bytes_max = settings.object_bytes_max;
@@ -579,12 +584,11 @@ impl FetchTask {
     /// Fills in what the answer varied on and its surrogate keys.
     fn describe(&self, object: &mut Object) {
         if let Vary::Fields(spec) = Vary::of(&object.head.fields) {
-            let key = spec.key_of(&self.fetch.request.fields);
             spec.names()
                 .for_each(|name| self.front.note_choice_by(name));
-            object.variant = Some((spec, key));
+            object.set_variant(Some(Variant::new(spec, &self.fetch.request.fields)));
         }
-        object.tags = tags(&object.head.fields).into();
+        object.set_tags(tags(&object.head.fields));
     }
 
     fn key(&self) -> Option<Key> {
@@ -790,7 +794,7 @@ async fn fill_around(
 /// Whether an answer is what a stored part lacks.
 fn is_the_rest(completes: &Completes, head: &ResponseHead) -> bool {
     let Completes { stored, missing } = completes;
-    let complete_len = stored.part.as_ref().map(|part| part.part.complete_len);
+    let complete_len = stored.part().map(|part| part.part.complete_len);
     Part::of(head).is_some_and(|part| {
         part.range == missing.range
             && Some(part.complete_len) == complete_len
@@ -826,7 +830,7 @@ fn may_share(object: &Object, delivery: &Delivery) -> bool {
         _ => {
             object.kind == Kind::Response
                 && object.is_fresh(Timestamp::now())
-                && !object.directives.no_cache.is_all()
+                && !object.directives.no_cache().is_all()
         }
     }
 }
@@ -845,7 +849,7 @@ fn hit_for_miss(object: &Object, mark: Duration, now: Timestamp) -> Object {
         times,
         object.xid,
     );
-    stand_in.variant.clone_from(&object.variant);
+    stand_in.set_variant(object.variant().cloned());
     // Without it the mark would count as banned as soon as there is a ban.
     stand_in.set_ban_mark(object.ban_mark());
     stand_in

@@ -96,10 +96,10 @@ fn walk(front: &Arc<Front>, reap: bool) {
     let mut dead = 0;
     front.store.for_each(|key, object| {
         if reap && object.is_dead(now) {
-            gone.push((Arc::clone(key), Arc::clone(object), Gone::Dead));
+            gone.push((Key::from(key), Arc::clone(object), Gone::Dead));
         } else if let Some(lurk) = &mut lurk {
             match lurk.test(object.ban_mark(), &BanObject(object), now) {
-                Verdict::Banned => gone.push((Arc::clone(key), Arc::clone(object), Gone::Banned)),
+                Verdict::Banned => gone.push((Key::from(key), Arc::clone(object), Gone::Banned)),
                 Verdict::Clear(mark) => object.set_ban_mark(mark),
             }
         }

@@ -280,7 +280,7 @@ impl Machine<'_> {
                 self.hit(object, Source::StaleHit)
             }
             Hit::Miss => {
-                let is_usable = object.is_fresh(now) && !object.directives.no_cache.is_all();
+                let is_usable = object.is_fresh(now) && !object.directives.no_cache().is_all();
                 self.record.forwarded = Some(match is_usable {
                     true => ForwardReason::Request,
                     false => ForwardReason::Stale,
@@ -411,12 +411,9 @@ impl Machine<'_> {
         let now = Timestamp::now();
         self.settle_forwarded();
         let fields = &self.request.head.fields;
-        let mine = object
-            .variant
-            .as_ref()
-            .is_none_or(|(spec, key)| spec.key_of(fields) == *key);
+        let mine = object.variant().is_none_or(|variant| variant.is_of(fields));
         let matches = evaluate(&self.request.head, &object.head) != Precondition::Undecided;
-        let has_it = object.part.is_none() || object.wanted_of_part(fields).is_some();
+        let has_it = object.part().is_none() || object.wanted_of_part(fields).is_some();
         if !mine || !has_it || !matches || !self.front.passes_bans(&object, &self.request.head, now)
         {
             return Ok(State::Hash);
@@ -488,7 +485,7 @@ impl Machine<'_> {
     fn is_asked_for_in_pieces(&self, key: &PrimaryKey) -> bool {
         let fields = &self.request.head.fields;
         let parts = self.front.store.parts(key.as_bytes(), fields);
-        let whole = parts.first().and_then(|newest| newest.part.as_ref());
+        let whole = parts.first().and_then(|newest| newest.part());
         parts.len() >= PARTS_BEFORE_WHOLE
             && whole.is_some_and(|stored| {
                 stored.part.complete_len <= self.front.settings().object_bytes_max
@@ -499,14 +496,14 @@ impl Machine<'_> {
     fn part_to_complete(&self, key: &Key) -> Option<Completes> {
         let request = &self.request.head;
         let stored = self.front.store.part(key, &request.fields)?;
-        let whole = stored.part.as_ref()?.part.complete_len;
+        let whole = stored.part()?.part.complete_len;
         if whole > self.current.settings.object_bytes_max
             || !self.front.passes_bans(&stored, request, Timestamp::now())
         {
             return None;
         }
         let received = stored.received_part()?;
-        let missing = part::missing(&stored.head, &stored.part.as_ref()?.part, &received)?;
+        let missing = part::missing(&stored.head, &stored.part()?.part, &received)?;
         Some(Completes { stored, missing })
     }
 
@@ -525,7 +522,7 @@ impl Machine<'_> {
             };
             let stored = self.front.look_up(key, &as_get, Timestamp::now());
             fetch.stale =
-                stored.filter(|stored| stored.kind == Kind::Response && stored.part.is_none());
+                stored.filter(|stored| stored.kind == Kind::Response && stored.part().is_none());
         }
         self.fetch(fetch, Sharing::Private, ban_mark, target, None, None)
             .await

@@ -29,13 +29,13 @@ impl Object {
     /// The bytes of a part that are here, as positions in the whole content. `None` while it still fills, and
     /// for what is no part.
     pub fn received_part(&self) -> Option<Range<u64>> {
-        let stored = self.part.as_ref()?;
+        let stored = self.part()?;
         Some(stored.part.received(self.body.complete_bytes()?))
     }
 
     /// The bytes of this part that a request for a range gets. `None`: not all of them are here.
     pub fn wanted_of_part(&self, request: &Fields) -> Option<Wanted> {
-        let StoredPart { part, asked } = &**self.part.as_ref()?;
+        let StoredPart { part, asked } = self.part()?;
         if asked.is_some() && *asked == Asked::by(request) {
             return Some(Wanted::AsItCame);
         }
@@ -46,14 +46,14 @@ impl Object {
     /// This part and an older one as one (RFC 9111 §3.4), where they overlap or touch, and are of one
     /// representation. It is the whole if nothing is missing. `None` also where that would be more than `bytes_max`.
     pub fn combined_with(&self, older: &Object, bytes_max: u64) -> Option<Object> {
-        let (ours, theirs) = (self.part.as_ref()?, older.part.as_ref()?);
+        let (ours, theirs) = (self.part()?, older.part()?);
         let (here, there) = (self.received_part()?, older.received_part()?);
         let complete_len = ours.part.complete_len;
         if std::ptr::eq(self, older)
             || self.kind != Kind::Response
             || older.kind != Kind::Response
             || complete_len != theirs.part.complete_len
-            || self.variant != older.variant
+            || self.variant() != older.variant()
             || here.start > there.end
             || there.start > here.end
             || !part::may_combine(&older.head, &self.head)
@@ -82,7 +82,7 @@ impl Object {
             self.xid,
         );
         if range != (0..complete_len) {
-            combined.part = Some(Box::new(StoredPart {
+            combined.set_part(Some(StoredPart {
                 part: Part {
                     range,
                     complete_len,
@@ -90,12 +90,12 @@ impl Object {
                 asked: None,
             }));
         }
-        combined.variant.clone_from(&self.variant);
+        combined.set_variant(self.variant().cloned());
         // What ends either ends both, be it that the newer one is no longer in every group.
-        let mut tags = [&self.tags[..], &older.tags[..]].concat();
+        let mut tags = [self.tags(), older.tags()].concat();
         tags.sort_unstable();
         tags.dedup();
-        combined.tags = tags.into();
+        combined.set_tags(tags);
         // Bans that the older one has not been tested against are to be tested still.
         combined.set_ban_mark(self.ban_mark().min(older.ban_mark()));
         Some(combined)
@@ -153,7 +153,7 @@ mod tests {
         let directives = ResponseDirectives::default();
         let body = Body::whole(bytes.into());
         let mut object = Object::new(head, body, Kind::Response, directives, times, 1);
-        object.part = Some(Box::new(StoredPart {
+        object.set_part(Some(StoredPart {
             part: Part {
                 range,
                 complete_len: COMPLETE,

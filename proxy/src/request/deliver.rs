@@ -106,7 +106,7 @@ impl Machine<'_> {
     /// §13.2.2's order).
     fn select(&self, head: &mut OutgoingHead<'_>, object: &Object, length: Option<u64>) -> Part {
         let request = &self.request.head;
-        if head.status() != 200 && object.part.is_none()
+        if head.status() != 200 && object.part().is_none()
             || !matches!(request.method, Method::Get | Method::Head)
         {
             return Part::Whole;
@@ -121,7 +121,7 @@ impl Machine<'_> {
             // The policy or the origin has settled If-Match and If-Unmodified-Since.
             Precondition::Proceed | Precondition::Undecided => {}
         }
-        if let Some(stored) = &object.part {
+        if let Some(stored) = object.part() {
             return match object.wanted_of_part(&request.fields) {
                 Some(Wanted::Range(range)) => {
                     let fields = &mut head.to_mut().fields;

@@ -152,25 +152,25 @@ pub fn may_store(
             && RequestDirectives::of(&request.fields).no_store,
         NotStored::RequestNoStore,
     )?;
-    if directives.must_understand {
+    if directives.must_understand() {
         // Understood, it overrides no-store.
         refuse_when(
             !status::is_understood(response.status),
             NotStored::NotUnderstood,
         )?;
     } else {
-        refuse_when(directives.no_store, NotStored::NoStore)?;
+        refuse_when(directives.no_store(), NotStored::NoStore)?;
     }
-    refuse_when(directives.private.is_all(), NotStored::Private)?;
+    refuse_when(directives.private().is_all(), NotStored::Private)?;
     refuse_when(
         NEEDED_TO_REUSE
             .iter()
             .any(|name| is_withheld(directives, name)),
         NotStored::Private,
     )?;
-    let shared = directives.public || directives.s_maxage.is_some();
+    let shared = directives.public() || directives.s_maxage().is_some();
     refuse_when(
-        request.fields.contains("authorization") && !directives.permits_sharing,
+        request.fields.contains("authorization") && !directives.permits_sharing(),
         NotStored::Authorization,
     )?;
     refuse_when(
@@ -189,7 +189,7 @@ pub fn may_store(
     }
     refuse_when(
         status::is_about_the_message(response.status)
-            || !directives.public && !status::is_heuristically_cacheable(response.status),
+            || !directives.public() && !status::is_heuristically_cacheable(response.status),
         NotStored::NoFreshness,
     )?;
     refuse_when(
@@ -226,7 +226,7 @@ pub fn has_content(request: &Fields) -> bool {
 
 /// Whether no-cache or private withholds one field from those who come later (RFC 9111 §5.2.2.4, §5.2.2.7).
 fn is_withheld(directives: &ResponseDirectives, field: &str) -> bool {
-    directives.private.names(field) || directives.no_cache.names(field)
+    directives.private().names(field) || directives.no_cache().names(field)
 }
 
 /// RFC 9110 §9.3.3: whether an answer to POST is what a GET would get now: it says how long it is fresh, and

@@ -7,7 +7,7 @@ use crate::http::ResponseHead;
 use crate::object::{Body, Kind, StoredPart, Times};
 use crate::policy::Source;
 use crate::rules::cache_control::ResponseDirectives;
-use crate::rules::vary::Vary;
+use crate::rules::vary::{Variant, Vary};
 
 const NOW: Timestamp = Timestamp::from_secs(1_000_000);
 const SMALL: StoreSettings = StoreSettings {
@@ -34,16 +34,13 @@ fn answer(body: &'static [u8], vary: &str, request: &Fields, born: Timestamp) ->
         ..Times::unusable(born)
     };
     let variant = match Vary::of(&head.fields) {
-        Vary::Fields(spec) => {
-            let key = spec.key_of(request);
-            Some((spec, key))
-        }
+        Vary::Fields(spec) => Some(Variant::new(spec, request)),
         _ => None,
     };
     let body = Body::whole(Bytes::from_static(body));
     let directives = ResponseDirectives::default();
     let mut object = Object::new(head, body, Kind::Response, directives, times, 1);
-    object.variant = variant;
+    object.set_variant(variant);
     Arc::new(object)
 }
 
@@ -339,7 +336,7 @@ fn part(first: u64, bytes: &'static [u8]) -> Arc<Object> {
         range: place,
         complete_len: 10,
     };
-    object.part = Some(Box::new(StoredPart { part, asked: None }));
+    object.set_part(Some(StoredPart { part, asked: None }));
     Arc::new(object)
 }
 
