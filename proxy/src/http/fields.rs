@@ -204,16 +204,20 @@ impl Fields {
     /// # Panics
     /// As there; and `write` must only append.
     pub fn append_with(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
-        self.names.note(name.as_bytes());
+        self.append_line(name.as_bytes(), write);
+    }
+
+    fn append_line(&mut self, name: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
+        self.names.note(name);
         let name_start = self.bytes.len();
-        self.bytes.extend_from_slice(name.as_bytes());
+        self.bytes.extend_from_slice(name);
         self.bytes.extend_from_slice(b": ");
         let value_start = self.bytes.len();
         write(&mut self.bytes);
         let value = &self.bytes[value_start..];
         debug_assert!(
-            is_token(name.as_bytes()) && is_field_value(value),
-            "{name}: {value:?}"
+            is_token(name) && is_field_value(value),
+            "{name:?}: {value:?}"
         );
         self.entries.push(Entry {
             name_start: name_start as u32,
@@ -351,6 +355,19 @@ impl Fields {
         for field in other.iter() {
             self.append(field.name, field.value);
         }
+    }
+
+    /// A copy of the fields for whose names `keep` says so.
+    pub fn filtered(&self, mut keep: impl FnMut(&[u8]) -> bool) -> Fields {
+        let mut copy = Fields {
+            bytes: Vec::with_capacity(self.bytes.len()),
+            entries: Vec::with_capacity(self.entries.len()),
+            ..Fields::default()
+        };
+        for (name, value) in self.iter_bytes().filter(|(name, _)| keep(name)) {
+            copy.append_line(name, |out| out.extend_from_slice(value));
+        }
+        copy
     }
 
     /// A copy that holds no byte of removed fields and no spare capacity, for objects that are kept.

@@ -113,9 +113,11 @@ impl Machine<'_> {
         }
         match conditional::evaluate(request, head.stored()) {
             Precondition::NotModified => {
-                let head = head.to_mut();
-                set_status(head, 304);
-                head.fields = conditional::not_modified_head(head);
+                head.replace(ResponseHead {
+                    version: head.version(),
+                    fields: conditional::not_modified_head(head.stored()),
+                    ..ResponseHead::new(304)
+                });
                 return Part::Nothing;
             }
             // The policy or the origin has settled If-Match and If-Unmodified-Since.
