@@ -4,13 +4,14 @@
 //! client may leave, others may join, and nothing here knows their connections. What the causing request
 //! gets is a [`Fetched`] through a channel; what all others get is what the store and the flight give them.
 
+mod answer;
 mod remember;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use answer::{Answer, Asker, News, answer};
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
 
 use crate::backend::{
     BackendError, BackendRequest, BackendResponse, BodyLength, MalformedResponse, RequestBody,
@@ -94,9 +95,7 @@ pub struct FetchTask {
     pub completes: Option<Completes>,
     pub body: RequestBody,
     /// Where the request that caused it waits; `None` for a refresh in the background.
-    pub asker: Option<oneshot::Sender<Fetched>>,
-    /// Where that request relays informational answers from.
-    pub informational: Option<mpsc::Sender<ResponseHead>>,
+    pub asker: Option<Asker>,
     /// The protocol it asks to switch to.
     pub upgrade: Option<Box<str>>,
     /// Bans up to here were known when the fetch began; later ones apply to what it brings.
@@ -167,30 +166,28 @@ impl FetchTask {
         // Once a body in a channel is taken it cannot be had again, so only a first try has one.
         let body = std::mem::replace(&mut self.body, RequestBody::Empty);
         let head = &self.fetch.head;
-        let key = key::primary_key(head.scheme, &head.authority, &head.target);
-        // A client too slow to take them loses informational answers, never the final one.
-        let mut relay = self.informational.take().map(|relay| {
-            move |head: ResponseHead| {
-                let _ = relay.try_send(head);
-            }
-        });
+        let pool = self.front.backends();
+        let key = pool
+            .chooses_by_key()
+            .then(|| key::primary_key(head.scheme, &head.authority, &head.target));
+        let asker = self.asker.as_ref();
+        let mut relay = asker.map(|asker| |head: ResponseHead| asker.inform(head));
         let request = BackendRequest {
-            key: Some(key.as_bytes()),
+            key: key.as_ref().map(|key| key.as_bytes()),
             upgrade: self.upgrade.as_deref(),
             informational: relay
                 .as_mut()
                 .map(|relay| relay as &mut (dyn FnMut(ResponseHead) + Send)),
             ..BackendRequest::new(head)
         };
-        let pool = self.front.backends();
         let sent = pool.send(request, body);
         // A write goes on without its client: it may have reached the backend, and then has to invalidate.
         let nobody_else =
             matches!(self.sharing, Sharing::Private) && self.fetch.head.method.is_safe();
-        let outcome = match &mut self.asker {
+        let outcome = match asker {
             Some(asker) if nobody_else => tokio::select! {
                 outcome = sent => Some(outcome),
-                () = asker.closed() => None,
+                () = asker.left() => None,
             },
             _ => Some(sent.await),
         };
@@ -319,7 +316,7 @@ impl FetchTask {
         if response.is_upgrade() {
             if let Some(asker) = self.asker.take() {
                 // Whoever asked may have left meanwhile; then the connection closes with this.
-                let _ = asker.send(Fetched::Upgraded(Box::new(response)));
+                asker.answer(Fetched::Upgraded(Box::new(response)));
             }
             return;
         }
@@ -634,7 +631,7 @@ impl FetchTask {
         }
         if let Some(asker) = self.asker {
             // A client that has left meanwhile leaves the object to the others.
-            let _ = asker.send(Fetched::Object {
+            asker.answer(Fetched::Object {
                 object,
                 reader,
                 delivery,
