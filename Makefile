@@ -12,18 +12,18 @@ SUITE ?=
 TESTS ?= tests.tsv
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build run test conformance fuzz lint
+.PHONY: help deps build run test conformance fuzz lint bench bench-quick instructions
 
 help: ## What can be made here
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r target text; do \
-		printf '  make %-11s %s\n' "$$target" "$$text"; done
+		printf '  make %-12s %s\n' "$$target" "$$text"; done
 
 deps: ## Install what is missing on Debian: PostgreSQL, a C compiler, cmake
 	@.ci/deps
 
 build: ## Build lacquer and lacquer-origin for use, into target/release
 	@.ci/deps build
-	$(CARGO) build $(LOCKED) --release --bins
+	$(CARGO) build $(LOCKED) --release -p proxy -p origin --bins
 
 run: deps build ## Run PostgreSQL, the origin and the front door until Ctrl-C; data stay in ./data
 	@.ci/run-local
@@ -58,3 +58,18 @@ lint: ## Check format, clippy, documentation, licences and sources
 	@if timeout 60 $(CARGO) deny fetch db >/dev/null 2>&1; then \
 		$(CARGO) deny $(LOCKED) check advisories; \
 	else echo 'advisories: not checked, their database cannot be reached from here'; fi
+
+bench: ## Measure lacquer and its peers side by side, for two hours or so; BENCH='--lines miss --rounds 3' for a part
+	@.ci/deps bench
+	$(CARGO) build $(LOCKED) --release -p proxy
+	$(CARGO) run $(LOCKED) --release -p load-tests --bin bench -- $(BENCH)
+
+bench-quick: ## The same for 128 B hits, in under two minutes
+	@.ci/deps bench
+	$(CARGO) build $(LOCKED) --release -p proxy
+	$(CARGO) run $(LOCKED) --release -p load-tests --bin bench -- --quick $(BENCH)
+
+instructions: ## Count instructions a request, and fail where there are 3 % more than the baseline has; RENEW=--renew writes it
+	@.ci/deps instructions
+	$(CARGO) build $(LOCKED) --release -p proxy
+	$(CARGO) run $(LOCKED) --quiet -p load-tests --bin bench -- instructions $(RENEW)

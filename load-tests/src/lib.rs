@@ -25,3 +25,5 @@ pub mod place;
 pub mod postgres;
 pub mod process;
 pub mod settings;
+
+pub mod bench;

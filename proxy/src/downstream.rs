@@ -31,7 +31,7 @@ use tokio::sync::watch;
 
 pub use end::End;
 pub use error::{ClientError, Refusal, RefusedRequest, Waiting};
-pub use exchange::{BodyLength, Departure, Exchange, SendBody, Served, StoredHead, Traffic};
+pub use exchange::{BodyLength, Departure, Exchange, SendBody, Served, Traffic};
 pub use info::{Address, ConnectionInfo, Tls};
 pub use settings::{DownstreamSettings, Http2Settings};
 

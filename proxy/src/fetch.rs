@@ -559,6 +559,8 @@ impl FetchTask {
     fn describe(&self, object: &mut Object) {
         if let Vary::Fields(spec) = Vary::of(&object.head.fields) {
             let key = spec.key_of(&self.fetch.request.fields);
+            spec.names()
+                .for_each(|name| self.front.note_choice_by(name));
             object.variant = Some((spec, key));
         }
         object.tags = tags(&object.head.fields).into();

@@ -5,7 +5,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -63,6 +63,9 @@ pub struct Front {
     pub recent: Recent,
     current: ArcSwap<Exchangeable>,
     next_xid: AtomicU64,
+    /// Some answer varies on X-Forwarded-For or its kin, or a ban asks for them: few services do, and the others'
+    /// hits need not format them.
+    chooses_by_forwarded: AtomicBool,
     fetches: Arc<AtomicUsize>,
 }
 
@@ -89,6 +92,7 @@ impl Front {
             recent: Recent::default(),
             current: ArcSwap::from_pointee(current),
             next_xid: AtomicU64::new(1),
+            chooses_by_forwarded: AtomicBool::new(false),
             fetches: Arc::default(),
         })
     }
@@ -116,6 +120,20 @@ impl Front {
 
     pub fn access_log(&self) -> Arc<AccessLog> {
         Arc::clone(&self.current.load().access_log)
+    }
+
+    /// Whether stored answers may be chosen by the fields that tell of the client.
+    pub fn chooses_by_forwarded(&self) -> bool {
+        self.chooses_by_forwarded.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of a name that answers vary on, or that stands in a ban.
+    pub fn note_choice_by(&self, text: &str) {
+        const BEGIN: &[u8] = b"x-forwarded-";
+        let mut places = text.as_bytes().windows(BEGIN.len());
+        if places.any(|place| place.eq_ignore_ascii_case(BEGIN)) {
+            self.chooses_by_forwarded.store(true, Ordering::Relaxed);
+        }
     }
 
     /// The number of a new transaction.
@@ -221,7 +239,9 @@ impl Front {
 
     /// Invalidates every object that a ban expression matches.
     pub fn ban(&self, expression: &str) -> Result<(), BanSyntaxError> {
-        self.bans.add(Ban::parse(expression)?, Timestamp::now());
+        let ban = Ban::parse(expression)?;
+        self.note_choice_by(expression);
+        self.bans.add(ban, Timestamp::now());
         self.metrics.count(Counter::InvalidationsBan);
         Ok(())
     }

@@ -5,7 +5,9 @@
 
 mod fields;
 mod head;
+mod outgoing;
 
 pub use fields::{Field, Fields, InvalidField};
-pub(crate) use fields::{is_token, trim};
+pub(crate) use fields::{Seen, alphanumeric_or, is_token, trim};
 pub use head::{Method, RequestHead, ResponseHead, Scheme, Version, reason_phrase};
+pub use outgoing::OutgoingHead;

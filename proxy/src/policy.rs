@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::backend::BackendError;
 use crate::downstream::ConnectionInfo;
-use crate::http::{RequestHead, ResponseHead};
+use crate::http::{OutgoingHead, RequestHead, ResponseHead};
 use crate::object::{Object, Times};
 use crate::rules::cache_control::{RequestDirectives, ResponseDirectives};
 use crate::rules::cache_status::ForwardReason;
@@ -253,7 +253,7 @@ pub trait Policy: fmt::Debug + Send + Sync + 'static {
         request: &mut Request,
         object: &Object,
         delivery: &Delivery,
-        head: &mut ResponseHead,
+        head: &mut OutgoingHead<'_>,
         now: Timestamp,
     ) -> Deliver;
 

@@ -16,8 +16,8 @@ use crate::backend::{BackendResponse, RequestBody};
 use crate::bans::HeldMark;
 use crate::downstream::{BodyLength, ClientError, Exchange, Served};
 use crate::fetch::{Completes, FetchTask, Fetched, News, Sharing, answer};
-use crate::front::Front;
-use crate::http::{Method, RequestHead, ResponseHead, Scheme};
+use crate::front::{Exchangeable, Front};
+use crate::http::{Fields, Method, RequestHead, ResponseHead, Scheme};
 use crate::metrics::{Counter, Outcome};
 use crate::object::{BodyReader, Kind, Object};
 use crate::policy::{
@@ -76,19 +76,24 @@ enum State {
 /// One request on its way.
 struct Machine<'a> {
     front: &'a Arc<Front>,
+    /// What a reload may exchange, as it was when the request began.
+    current: Arc<Exchangeable>,
     policy: Arc<dyn Policy>,
+    /// One moment for all that is decided without waiting.
+    now: Timestamp,
     request: Request,
     exchange: Exchange,
+    /// For the fields that an answer adds.
+    memory: Fields,
     record: Record,
 }
 
 /// Answers one request.
-pub async fn serve(front: &Arc<Front>, exchange: Exchange) -> Served {
+pub async fn serve(front: &Arc<Front>, mut exchange: Exchange) -> Served {
     let now = Timestamp::now();
-    let mut head = exchange.head().clone();
-    // What the backend is not going to see must not choose among stored answers, and what we add for it must.
+    let mut head = exchange.take_head();
+    // What the backend is not going to see must not choose among stored answers.
     hop_by_hop::strip_listed(&mut head.fields);
-    forward::add_forwarded(&mut head, exchange.info());
     let request = Request {
         directives: RequestDirectives::of(&head.fields),
         connection: Arc::clone(exchange.info()),
@@ -103,12 +108,15 @@ pub async fn serve(front: &Arc<Front>, exchange: Exchange) -> Served {
         head,
     };
     front.metrics.count(Counter::ClientRequests);
-    let policy = front.policy();
+    let current = front.current();
     let machine = Machine {
         front,
-        policy,
+        policy: Arc::clone(&current.policy),
+        current,
+        now,
         record: Record::begin(now),
         request,
+        memory: Fields::new(),
         exchange,
     };
     machine.run().await
@@ -130,10 +138,22 @@ impl Machine<'_> {
             let next = match state {
                 State::Recv => Ok(self.recv()),
                 State::Hash => Ok(self.hash()),
-                State::Miss { key, stale } => self.miss(key, stale).await,
-                State::HitForMiss { key } => self.hit_for_miss(key).await,
-                State::Pass => self.pass().await,
-                State::Pipe => self.pipe().await,
+                State::Miss { key, stale } => {
+                    let next = self.miss(key, stale).await;
+                    self.look_at_clock(next)
+                }
+                State::HitForMiss { key } => {
+                    let next = self.hit_for_miss(key).await;
+                    self.look_at_clock(next)
+                }
+                State::Pass => {
+                    let next = self.pass().await;
+                    self.look_at_clock(next)
+                }
+                State::Pipe => {
+                    let next = self.pipe().await;
+                    self.look_at_clock(next)
+                }
                 State::Join(response) => return self.join(*response).await,
                 State::Purge(ref invalidation) => Ok(self.purge(invalidation)),
                 State::Synth(ref synth) => Ok(self.synth(synth)),
@@ -158,6 +178,12 @@ impl Machine<'_> {
                 },
             };
         }
+    }
+
+    /// Behind a state that may have waited.
+    fn look_at_clock<T>(&mut self, next: T) -> T {
+        self.now = Timestamp::now();
+        next
     }
 
     fn recv(&mut self) -> State {
@@ -188,9 +214,18 @@ impl Machine<'_> {
         State::Synth(Synth::new(status))
     }
 
+    /// Adds what the backend is told of the client to what stored answers are chosen by, where any may hang on it.
+    fn settle_forwarded(&mut self) {
+        if self.front.chooses_by_forwarded() && !self.record.told_forwarded {
+            self.record.told_forwarded = true;
+            forward::add_forwarded(&mut self.request.head, &self.request.connection);
+        }
+    }
+
     fn hash(&mut self) -> State {
+        self.settle_forwarded();
         let key = self.policy.hash(&self.request);
-        let now = Timestamp::now();
+        let now = self.now;
         let Some(object) = self.front.look_up(key.as_bytes(), &self.request.head, now) else {
             self.record.forwarded = Some(
                 self.front
@@ -300,7 +335,7 @@ impl Machine<'_> {
         let stale = stale.filter(|object| object.kind == Kind::Response);
         match self.policy.miss(&mut self.request, stale) {
             Miss::Fetch => Ok(None),
-            Miss::FetchPart if self.front.settings().ranges_max == 0 => Ok(None),
+            Miss::FetchPart if self.current.settings.ranges_max == 0 => Ok(None),
             Miss::FetchPart => Ok(Asked::by(&self.request.head.fields)),
             Miss::Pass => Err(State::Pass),
             Miss::Synth(synth) => Err(State::Synth(synth)),
@@ -364,6 +399,7 @@ impl Machine<'_> {
             return self.fetch_beside(key, stale, asked).await;
         };
         let now = Timestamp::now();
+        self.settle_forwarded();
         let fields = &self.request.head.fields;
         let mine = object
             .variant
@@ -441,7 +477,7 @@ impl Machine<'_> {
         let request = &self.request.head;
         let stored = self.front.store.part(key, &request.fields)?;
         let whole = stored.part.as_ref()?.part.complete_len;
-        if whole > self.front.settings().object_bytes_max
+        if whole > self.current.settings.object_bytes_max
             || !self.front.passes_bans(&stored, request, Timestamp::now())
         {
             return None;
@@ -672,7 +708,7 @@ impl Machine<'_> {
         if self.request.head.method != Method::Get {
             fetch.request = Arc::new(RequestHead {
                 method: Method::Get,
-                ..self.request.head.clone()
+                ..(*fetch.request).clone()
             });
         }
         forward::make_shareable(&mut fetch.head);
@@ -684,13 +720,17 @@ impl Machine<'_> {
 
     /// The head a pass sends.
     fn private_fetch(&self) -> Fetch {
-        let mut head = self.request.head.clone();
+        let mut request = self.request.head.clone();
+        if !self.record.told_forwarded {
+            forward::add_forwarded(&mut request, &self.request.connection);
+        }
+        let mut head = request.clone();
         // What Connection lists is gone already. To take it out here would let a client list what was added since.
         head.fields
             .retain(|field| !hop_by_hop::is_hop_by_hop(field.name));
         Fetch {
             head,
-            request: Arc::new(self.request.head.clone()),
+            request: Arc::new(request),
             purpose: Purpose::Pass,
             xid: self.front.xid(),
             stale: None,
@@ -698,13 +738,15 @@ impl Machine<'_> {
         }
     }
 
-    fn finish(self, outcome: Result<(), ClientError>) -> Served {
+    fn finish(mut self, outcome: Result<(), ClientError>) -> Served {
         self.record.end(
             self.front,
+            &self.current.access_log,
             &self.request,
             &self.exchange,
             outcome.as_ref().err(),
         );
+        self.exchange.give_back(self.request.head, self.memory);
         match outcome {
             Ok(()) => self.exchange.done(),
             Err(_) => self.exchange.abort(),

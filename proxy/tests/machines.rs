@@ -177,7 +177,7 @@ async fn deliver_leads_where_the_policy_says() {
             }
             Some(match &*wish(request, "X-Deliver")? {
                 "deliver" => {
-                    head.fields.set("X-Mark", "delivered");
+                    head.set("X-Mark", "delivered");
                     Deliver::Deliver
                 }
                 "synth" => Deliver::Synth(Synth::new(418)),

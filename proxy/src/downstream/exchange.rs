@@ -10,7 +10,7 @@ use super::error::ClientError;
 use super::http1::Http1;
 use super::http2::Http2;
 use super::info::ConnectionInfo;
-use crate::http::{Fields, RequestHead, ResponseHead};
+use crate::http::{Fields, OutgoingHead, RequestHead, ResponseHead};
 
 /// One request of a client and the reply to it.
 ///
@@ -64,18 +64,6 @@ pub struct Traffic {
     pub request_body: u64,
     pub response_head: u64,
     pub response_body: u64,
-}
-
-/// A response head that was serialised when its object was stored, so that a hit formats nothing.
-#[derive(Clone, Copy, Debug)]
-pub struct StoredHead<'a> {
-    /// The head itself; HTTP/2 sends this one.
-    pub head: &'a ResponseHead,
-    /// Status line and fields as [`crate::http1::write_status_line`] and [`crate::http1::write_field`] write
-    /// them: with Date, without Content-Length, Transfer-Encoding, Connection and the blank line.
-    pub lines: &'a [u8],
-    /// Fields of this reply alone: Age, Via …
-    pub extra: &'a Fields,
 }
 
 /// What a handler leaves behind.
@@ -140,9 +128,11 @@ impl Exchange {
         std::mem::take(self.head_mut())
     }
 
-    /// Gives back a head that [`Exchange::take_head`] gave, for its memory: the next request is read into it.
-    pub fn give_back(&mut self, head: RequestHead) {
-        *self.head_mut() = head;
+    /// Gives back what [`Exchange::take_head`] and [`Exchange::take_memory`] gave: the next request is read into it.
+    pub fn give_back(&mut self, head: RequestHead, memory: Fields) {
+        if let Protocol::Http1(connection) = &mut self.protocol {
+            connection.give_back(head, memory);
+        }
     }
 
     pub fn info(&self) -> &Arc<ConnectionInfo> {
@@ -209,13 +199,21 @@ impl Exchange {
         each!(&mut self.protocol, inner => inner.send_head(head, body).await)
     }
 
-    /// [`Exchange::send_head`] for an object's own bytes.
-    pub async fn send_stored_head(
+    /// [`Exchange::send_head`] for the head of an object: its lines go out as they lie in memory.
+    pub async fn send_outgoing(
         &mut self,
-        head: StoredHead<'_>,
+        head: &OutgoingHead<'_>,
         body: SendBody,
     ) -> Result<(), ClientError> {
-        each!(&mut self.protocol, inner => inner.send_stored_head(head, body).await)
+        each!(&mut self.protocol, inner => inner.send_outgoing(head, body).await)
+    }
+
+    /// Memory for the fields of an [`OutgoingHead`], which [`Exchange::give_back`] takes back.
+    pub fn take_memory(&mut self) -> Fields {
+        match &mut self.protocol {
+            Protocol::Http1(connection) => connection.take_memory(),
+            Protocol::Http2(_) => Fields::new(),
+        }
     }
 
     /// Sends a piece of body; returns when the client's connection has taken it, but may keep the last one for

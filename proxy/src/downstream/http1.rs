@@ -55,6 +55,8 @@ pub(super) struct Http1 {
     requests: u32,
     request: Request,
     reply: Reply,
+    /// For the fields that replies add to stored heads.
+    memory: Fields,
     /// Who wants the connection to end, if anybody.
     ending: Ending,
     /// Why, once it is no longer [`Ending::Open`].
@@ -171,6 +173,7 @@ impl Http1 {
                 is_broken: false,
             },
             reply: Reply::NotStarted,
+            memory: Fields::new(),
             ending: Ending::Open,
             end: End::ByReply,
             traffic: Traffic::default(),

@@ -47,6 +47,31 @@ pub struct Fields {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
     layout: Layout,
+    /// What may be among the fields: set as they come, and kept when they go.
+    seen: Seen,
+}
+
+/// Names that a connection has a say in, of which most heads have few.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) date: bool,
+    pub(crate) content_length: bool,
+    /// Connection, Keep-Alive, Proxy-Connection or Transfer-Encoding.
+    pub(crate) of_this_hop: bool,
+}
+
+impl Seen {
+    fn note(&mut self, name: &[u8]) {
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        match name.len() {
+            4 => self.date |= is("date"),
+            14 => self.content_length |= is("content-length"),
+            10 => self.of_this_hop |= is("connection") || is("keep-alive"),
+            16 => self.of_this_hop |= is("proxy-connection"),
+            17 => self.of_this_hop |= is("transfer-encoding"),
+            _ => {}
+        }
+    }
 }
 
 /// Whether the buffer can be sent as it is.
@@ -74,7 +99,13 @@ impl Fields {
             bytes: Vec::with_capacity(bytes + fields * LINE_OVERHEAD),
             entries: Vec::with_capacity(fields),
             layout: Layout::Lines,
+            seen: Seen::default(),
         }
+    }
+
+    /// What may be among the fields; never wrong where it says no.
+    pub(crate) fn seen(&self) -> Seen {
+        self.seen
     }
 
     /// Reads lines, each ended by CRLF, in place of what the list holds. `fields_max` is a bound on their number
@@ -114,6 +145,7 @@ impl Fields {
         if !is_token(name) {
             return Err(InvalidField::Name);
         }
+        self.seen.note(name);
         let value = trim(rest);
         if !is_field_value(value) {
             // Names are ASCII by now.
@@ -154,6 +186,7 @@ impl Fields {
         self.bytes.clear();
         self.entries.clear();
         self.layout = Layout::Lines;
+        self.seen = Seen::default();
     }
 
     /// Bytes held by names and values: what an object that keeps this list costs beyond the struct.
@@ -167,22 +200,32 @@ impl Fields {
     /// In debug builds, when they are not. Text from outside goes through [`Fields::try_append`].
     pub fn append(&mut self, name: &str, value: impl AsRef<[u8]>) {
         let value = value.as_ref();
+        self.append_with(name, |out| out.extend_from_slice(value));
+    }
+
+    /// [`Fields::append`] of a value that is written where it is to stand.
+    ///
+    /// # Panics
+    /// As there; and `write` must only append.
+    pub fn append_with(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
+        self.seen.note(name.as_bytes());
+        let name_start = self.bytes.len();
+        self.bytes.extend_from_slice(name.as_bytes());
+        self.bytes.extend_from_slice(b": ");
+        let value_start = self.bytes.len();
+        write(&mut self.bytes);
+        let value = &self.bytes[value_start..];
         debug_assert!(
             is_token(name.as_bytes()) && is_field_value(value),
             "{name}: {value:?}"
         );
-        let name_start = self.bytes.len() as u32;
-        self.bytes.extend_from_slice(name.as_bytes());
-        self.bytes.extend_from_slice(b": ");
-        let value_start = self.bytes.len() as u32;
-        self.bytes.extend_from_slice(value);
-        self.bytes.extend_from_slice(b"\r\n");
         self.entries.push(Entry {
-            name_start,
-            value_start,
+            name_start: name_start as u32,
+            value_start: value_start as u32,
             value_len: value.len() as u32,
             name_len: name.len() as u16,
         });
+        self.bytes.extend_from_slice(b"\r\n");
     }
 
     /// Appends a field after checking it.
@@ -399,8 +442,10 @@ pub(crate) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|byte| TOKEN[usize::from(*byte)])
 }
 
-const TOKEN: [bool; 256] = {
-    const MARKS: &[u8] = b"!#$%&'*+-.^_`|~";
+const TOKEN: [bool; 256] = alphanumeric_or(b"!#$%&'*+-.^_`|~");
+
+/// A table of the ASCII letters, digits and these marks.
+pub(crate) const fn alphanumeric_or(marks: &[u8]) -> [bool; 256] {
     let mut table = [false; 256];
     let mut byte = 0_u8;
     while byte < 128 {
@@ -408,12 +453,12 @@ const TOKEN: [bool; 256] = {
         byte += 1;
     }
     let mut mark = 0;
-    while mark < MARKS.len() {
-        table[MARKS[mark] as usize] = true;
+    while mark < marks.len() {
+        table[marks[mark] as usize] = true;
         mark += 1;
     }
     table
-};
+}
 
 /// RFC 9110 §5.5: visible characters, space, tab and obs-text; no CR, LF, NUL or other controls. Without a way
 /// out in the middle, so that many bytes are looked at in one step.

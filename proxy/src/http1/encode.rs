@@ -77,6 +77,11 @@ pub(crate) fn write_chosen_fields<'a>(
             write_field(out, field.name, field.value);
         }
     }
+    write_framing(out, framing);
+}
+
+/// Appends the field that announces the framing, where there is one.
+pub(crate) fn write_framing(out: &mut Vec<u8>, framing: SentFraming) {
     match framing {
         SentFraming::Nothing | SentFraming::Described => {}
         SentFraming::Length(length) => {

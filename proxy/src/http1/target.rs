@@ -1,7 +1,7 @@
 //! Request targets and authorities (RFC 9112 §3.2, RFC 3986 §3.2).
 
 use super::Refused;
-use crate::http::{Method, Scheme};
+use crate::http::{Method, Scheme, alphanumeric_or};
 
 /// A request target taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,8 +144,8 @@ fn is_ip_literal(literal: &[u8]) -> bool {
 }
 
 fn is_reg_name(host: &[u8]) -> bool {
-    if host.is_empty() {
-        return false;
+    if host.iter().all(|byte| REG_NAME[usize::from(*byte)]) {
+        return !host.is_empty();
     }
     let mut bytes = host.iter();
     while let Some(byte) = bytes.next() {
@@ -154,9 +154,7 @@ fn is_reg_name(host: &[u8]) -> bool {
                 bytes.next().is_some_and(u8::is_ascii_hexdigit)
                     && bytes.next().is_some_and(u8::is_ascii_hexdigit)
             }
-            b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+'
-            | b';' | b'=' => true,
-            other => other.is_ascii_alphanumeric(),
+            other => REG_NAME[usize::from(*other)],
         };
         if !valid {
             return false;
@@ -164,3 +162,6 @@ fn is_reg_name(host: &[u8]) -> bool {
     }
     true
 }
+
+/// Bytes of a registered name (RFC 3986 §3.2.2) but for percent-encoding, and without the comma.
+const REG_NAME: [bool; 256] = alphanumeric_or(b"-._~!$&'()*+;=");

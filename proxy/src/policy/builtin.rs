@@ -11,7 +11,7 @@ use super::{
 };
 use crate::acl::{Acl, Peer};
 use crate::backend::BackendError;
-use crate::http::{Method, RequestHead, ResponseHead, reason_phrase};
+use crate::http::{Method, OutgoingHead, RequestHead, ResponseHead, reason_phrase};
 use crate::object::surrogate_keys;
 use crate::object::{Object, Times};
 use crate::rules::cache_control::{RequestDirectives, ResponseDirectives};
@@ -208,7 +208,7 @@ impl Policy for Builtin {
         request: &mut Request,
         object: &Object,
         delivery: &Delivery,
-        head: &mut ResponseHead,
+        head: &mut OutgoingHead<'_>,
         now: Timestamp,
     ) -> Deliver {
         let marks = &self.settings.marks;
@@ -221,37 +221,37 @@ impl Policy for Builtin {
         };
         if is_stored {
             let seconds = age.as_secs().min(AGE_MAX);
-            head.fields.set("Age", itoa::Buffer::new().format(seconds));
+            head.set("Age", itoa::Buffer::new().format(seconds));
         }
         if !marks.via.is_empty() && delivery.source != Source::Synth {
-            hop_by_hop::append_via(&mut head.fields, head.version, &marks.via);
+            let version = head.version();
+            head.append_with("Via", |out| hop_by_hop::write_via(out, version, &marks.via));
         }
         if !marks.cache_status.is_empty() {
-            cache_status(request, object, delivery, now)
-                .append_to(&mut head.fields, &marks.cache_status);
+            let status = cache_status(request, object, delivery, now);
+            head.append_with("Cache-Status", |out| status.write(out, &marks.cache_status));
         }
+        let is_hit = matches!(
+            delivery.source,
+            Source::Hit | Source::StaleHit | Source::StaleOnError
+        );
         if marks.x_cache {
-            let hit = matches!(
-                delivery.source,
-                Source::Hit | Source::StaleHit | Source::StaleOnError
-            );
-            head.fields.set(
-                "X-Cache",
-                if hit || delivery.collapsed {
-                    "HIT"
-                } else {
-                    "MISS"
-                },
-            );
+            let word = match is_hit || delivery.collapsed {
+                true => "HIT",
+                false => "MISS",
+            };
+            head.set("X-Cache", word);
         }
         if marks.x_varnish {
-            let value = match delivery.source {
-                Source::Hit | Source::StaleHit | Source::StaleOnError => {
-                    format!("{} {}", request.xid, object.xid)
+            head.remove("X-Varnish");
+            head.append_with("X-Varnish", |out| {
+                let mut digits = itoa::Buffer::new();
+                out.extend_from_slice(digits.format(request.xid).as_bytes());
+                if is_hit {
+                    out.push(b' ');
+                    out.extend_from_slice(digits.format(object.xid).as_bytes());
                 }
-                _ => request.xid.to_string(),
-            };
-            head.fields.set("X-Varnish", value);
+            });
         }
         Deliver::Deliver
     }
@@ -296,7 +296,10 @@ XID: {xid}
         }
         if !self.settings.marks.via.is_empty() {
             let version = fetch.request.version;
-            hop_by_hop::append_via(&mut fetch.head.fields, version, &self.settings.marks.via);
+            let fields = &mut fetch.head.fields;
+            fields.append_with("Via", |out| {
+                hop_by_hop::write_via(out, version, &self.settings.marks.via);
+            });
         }
     }
 

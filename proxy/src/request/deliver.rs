@@ -11,12 +11,11 @@ use futures_util::FutureExt;
 
 use super::{Machine, State};
 use crate::downstream::{ClientError, SendBody};
-use crate::http::{Method, ResponseHead, Version, reason_phrase};
+use crate::http::{Method, OutgoingHead, ResponseHead, Version, reason_phrase};
 use crate::object::{BodyReader, Object, Wanted};
 use crate::policy::{Deliver, Delivery, Source};
 use crate::rules::conditional::{self, Precondition};
 use crate::rules::range::{self, Multipart, RangeRequest};
-use crate::time::Timestamp;
 
 pub(super) enum Delivered {
     Done,
@@ -41,8 +40,9 @@ impl Machine<'_> {
         own_head: Option<Box<ResponseHead>>,
     ) -> Result<Delivered, ClientError> {
         delivery.forwarded = self.record.forwarded;
-        let now = Timestamp::now();
-        let mut head = own_head.map_or_else(|| object.head.clone(), |head| *head);
+        let now = self.now;
+        let stored = own_head.as_deref().unwrap_or(&object.head);
+        let mut head = OutgoingHead::new(stored, self.exchange.take_memory());
         match self
             .policy
             .deliver(&mut self.request, &object, &delivery, &mut head, now)
@@ -65,7 +65,7 @@ impl Machine<'_> {
             Source::Pass | Source::Synth => Part::Whole,
             _ => self.select(&mut head, &object, length),
         };
-        self.record.status = head.status;
+        self.record.status = head.status();
         let body = match &part {
             Part::Nothing => SendBody::Empty,
             // HTTP/1 has a place for trailers in chunked bodies only.
@@ -78,14 +78,24 @@ impl Machine<'_> {
             Part::One(range) => SendBody::Length(range.end - range.start),
             Part::Several(multipart) => SendBody::Length(multipart.content_len()),
         };
-        self.exchange.send_head(&head, body).await?;
+        self.exchange.send_outgoing(&head, body).await?;
+        self.memory = head.into_memory();
         if self.request.head.method == Method::Head {
             self.exchange.finish(None).await?;
             return Ok(Delivered::Done);
         }
         match part {
             Part::Nothing => self.exchange.finish(None).await?,
-            Part::Whole => self.send(reader, 0..u64::MAX).await?,
+            Part::Whole => match object.body.pieces() {
+                // All of it is here: nothing to wait for but the client.
+                Some(pieces) if reader.trailers().is_none() => {
+                    for piece in pieces {
+                        self.exchange.send_body(piece.clone()).await?;
+                    }
+                    self.exchange.finish(None).await?;
+                }
+                _ => self.send(reader, 0..u64::MAX).await?,
+            },
             Part::One(range) => self.send(reader, range).await?,
             Part::Several(multipart) => self.send_parts(&object, &multipart).await?,
         }
@@ -94,15 +104,16 @@ impl Machine<'_> {
 
     /// Answers conditions and ranges of a GET or HEAD from a stored 200, or from a stored part of one (RFC 9110
     /// §13.2.2's order).
-    fn select(&self, head: &mut ResponseHead, object: &Object, length: Option<u64>) -> Part {
+    fn select(&self, head: &mut OutgoingHead<'_>, object: &Object, length: Option<u64>) -> Part {
         let request = &self.request.head;
-        if head.status != 200 && object.part.is_none()
+        if head.status() != 200 && object.part.is_none()
             || !matches!(request.method, Method::Get | Method::Head)
         {
             return Part::Whole;
         }
-        match conditional::evaluate(request, head) {
+        match conditional::evaluate(request, head.stored()) {
             Precondition::NotModified => {
+                let head = head.to_mut();
                 set_status(head, 304);
                 head.fields = conditional::not_modified_head(head);
                 return Part::Nothing;
@@ -113,29 +124,37 @@ impl Machine<'_> {
         if let Some(stored) = &object.part {
             return match object.wanted_of_part(&request.fields) {
                 Some(Wanted::Range(range)) => {
-                    range::set_partial(&mut head.fields, &range, stored.part.complete_len);
+                    let fields = &mut head.to_mut().fields;
+                    range::set_partial(fields, &range, stored.part.complete_len);
                     let first = stored.part.range.start;
                     Part::One(range.start - first..range.end - first)
                 }
                 Some(Wanted::AsItCame) | None => Part::Whole,
             };
         }
-        let ranges =
-            range::requested_range(request, head, length, self.front.settings().ranges_max);
+        let ranges = range::requested_range(
+            request,
+            head.stored(),
+            length,
+            self.current.settings.ranges_max,
+        );
         match (ranges, length) {
             (RangeRequest::Single(range), Some(length)) => {
+                let head = head.to_mut();
                 set_status(head, 206);
                 range::set_partial(&mut head.fields, &range, length);
                 Part::One(range)
             }
             // Parts may be asked for in any order, so all the bytes have to be here.
             (RangeRequest::Multiple(ranges), Some(length)) if object.body.is_complete() => {
+                let head = head.to_mut();
                 let multipart = Multipart::new(head, ranges, length, rand::random());
                 set_status(head, 206);
                 multipart.set_fields(&mut head.fields);
                 Part::Several(multipart)
             }
             (RangeRequest::Unsatisfiable, Some(length)) => {
+                let head = head.to_mut();
                 set_status(head, 416);
                 range::set_unsatisfiable(&mut head.fields, length);
                 Part::Nothing

@@ -25,6 +25,7 @@ impl Machine<'_> {
             .await;
         self.record.end(
             self.front,
+            &self.current.access_log,
             &self.request,
             &self.exchange,
             head_sent.as_ref().err(),
@@ -35,7 +36,7 @@ impl Machine<'_> {
         let client = self.exchange.into_upgraded().await;
         let upgraded = client.ok().zip(response.into_upgraded());
         if let Some(((mut client, from_client), mut backend)) = upgraded {
-            let idle = self.front.settings().pipe_idle;
+            let idle = self.current.settings.pipe_idle;
             let moved = join(
                 &mut client,
                 &from_client,

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::upload::Upload;
-use crate::access_log;
+use crate::access_log::{self, AccessLog};
 use crate::acl::Peer;
 use crate::downstream::{ClientError, Exchange};
 use crate::front::Front;
@@ -27,6 +27,8 @@ pub(super) struct Record {
     pub(super) beside: bool,
     /// Set where the answer's source does not say it.
     pub(super) outcome: Option<Outcome>,
+    /// Its head says for whom it is made (X-Forwarded-For).
+    pub(super) told_forwarded: bool,
     /// Why its look-up did not do.
     pub(super) forwarded: Option<ForwardReason>,
     /// What it fetched for last, if it did.
@@ -46,6 +48,7 @@ impl Record {
             settled: false,
             beside: false,
             outcome: None,
+            told_forwarded: false,
             forwarded: None,
             purpose: None,
             started,
@@ -85,6 +88,7 @@ impl Record {
     pub(super) fn end(
         &self,
         front: &Front,
+        log: &AccessLog,
         request: &Request,
         exchange: &Exchange,
         error: Option<&ClientError>,
@@ -109,7 +113,6 @@ impl Record {
                 "exchange broken off"
             );
         }
-        let log = front.access_log();
         if !log.is_on() {
             return;
         }

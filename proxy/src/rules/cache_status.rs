@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use super::syntax::is_token_byte;
-use crate::http::Fields;
 
 /// Our member of Cache-Status. Absent parameters are not written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,14 +103,8 @@ impl<'a> CacheStatus<'a> {
         }
     }
 
-    /// Adds this cache's member after those of caches nearer to the origin (§2).
-    pub fn append_to(&self, fields: &mut Fields, cache_name: &str) {
-        let mut value = Vec::with_capacity(64);
-        self.write(&mut value, cache_name);
-        fields.append("Cache-Status", value);
-    }
-
-    /// Writes the member: a structured-field item with parameters. Bytes of `key` and `detail` that no
+    /// Writes the member, which goes behind those of caches nearer to the origin (§2): a structured-field item with
+    /// parameters. Bytes of `key` and `detail` that no
     /// structured string holds become `?`.
     pub fn write(&self, out: &mut Vec<u8>, cache_name: &str) {
         let mut digits = itoa::Buffer::new();
@@ -180,6 +173,7 @@ fn write_string(out: &mut Vec<u8>, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::Fields;
     use crate::rules::storability::NotStored;
 
     fn check(status: &CacheStatus<'_>, expected: &str) {
@@ -225,7 +219,9 @@ mod tests {
     #[test]
     fn the_member_of_an_upstream_cache_stays_first() {
         let mut fields: Fields = [("cache-status", "upstream; hit")].into_iter().collect();
-        CacheStatus::hit(1).append_to(&mut fields, "the front");
+        fields.append_with("Cache-Status", |out| {
+            CacheStatus::hit(1).write(out, "the front")
+        });
         assert_eq!(
             fields.get_joined("cache-status").as_deref(),
             Some(&b"upstream; hit, \"the front\"; hit; ttl=1"[..])

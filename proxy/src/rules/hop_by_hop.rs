@@ -133,17 +133,12 @@ pub fn strip_trailers(trailers: &mut Fields) {
     trailers.retain(|field| is_allowed_in_trailers(field.name));
 }
 
-/// RFC 9110 §7.6.3: adds ourselves, by name, after those that the message came through. `received` is the
-/// version that the message came in.
-///
-/// # Panics
-/// In debug builds, when the pseudonym holds a byte that no field value may hold.
-pub fn append_via(fields: &mut Fields, received: Version, pseudonym: &str) {
-    let mut value: SmallVec<[u8; 64]> = SmallVec::new();
-    value.extend_from_slice(received.as_str().as_bytes());
-    value.push(b' ');
-    value.extend_from_slice(pseudonym.as_bytes());
-    fields.append("Via", value);
+/// RFC 9110 §7.6.3: writes our own member of Via, which goes behind those that the message came through. `received`
+/// is the version that it came in.
+pub fn write_via(out: &mut Vec<u8>, received: Version, pseudonym: &str) {
+    out.extend_from_slice(received.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(pseudonym.as_bytes());
 }
 
 fn contains(names: &[&str], name: &str) -> bool {
@@ -255,8 +250,8 @@ mod tests {
     #[test]
     fn via_tells_every_hop_in_order() {
         let mut fields: Fields = [("Via", "1.0 first")].into_iter().collect();
-        append_via(&mut fields, Version::Http11, "lacquer");
-        append_via(&mut fields, Version::Http2, "other");
+        fields.append_with("Via", |out| write_via(out, Version::Http11, "lacquer"));
+        fields.append_with("Via", |out| write_via(out, Version::Http2, "other"));
         assert_eq!(
             fields.get_joined("via").as_deref(),
             Some(&b"1.0 first, 1.1 lacquer, 2 other"[..])

@@ -15,7 +15,10 @@ use crate::http::Scheme;
 /// A key as bytes: scheme, length of the authority, authority, target. No two requests that differ in
 /// one of them share it, whatever bytes they hold.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PrimaryKey(SmallVec<[u8; 96]>);
+pub struct PrimaryKey(SmallVec<[u8; INLINE_BYTES]>);
+
+/// Keys up to this length are no allocation.
+const INLINE_BYTES: usize = 96;
 
 impl PrimaryKey {
     pub fn as_bytes(&self) -> &[u8] {
@@ -57,12 +60,20 @@ impl fmt::Debug for PrimaryKey {
 /// or where the authority is not in its canonical form.
 pub fn primary_key(scheme: Scheme, authority: &str, target: &str) -> PrimaryKey {
     let authority = canonical_authority(scheme, authority);
-    let mut key = SmallVec::with_capacity(5 + authority.len() + target.len());
-    key.push(match scheme {
-        Scheme::Http => 0,
-        Scheme::Https => 1,
-    });
-    key.extend_from_slice(&(authority.len() as u32).to_le_bytes());
+    let [a, b, c, d] = (authority.len() as u32).to_le_bytes();
+    let start = [scheme as u8, a, b, c, d];
+    let length = start.len() + authority.len() + target.len();
+    let mut inline = [0; INLINE_BYTES];
+    if let Some(room) = inline.get_mut(..length) {
+        let (first, rest) = room.split_at_mut(start.len());
+        let (second, third) = rest.split_at_mut(authority.len());
+        first.copy_from_slice(&start);
+        second.copy_from_slice(authority.as_bytes());
+        third.copy_from_slice(target.as_bytes());
+        return PrimaryKey(SmallVec::from_buf_and_len(inline, length));
+    }
+    let mut key = SmallVec::with_capacity(length);
+    key.extend_from_slice(&start);
     key.extend_from_slice(authority.as_bytes());
     key.extend_from_slice(target.as_bytes());
     PrimaryKey(key)

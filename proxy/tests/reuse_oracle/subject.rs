@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use proxy::backend::BackendError;
 use proxy::downstream::{Address, ConnectionInfo};
-use proxy::http::{Fields, Method, RequestHead, ResponseHead, Scheme, Version};
+use proxy::http::{Fields, Method, OutgoingHead, RequestHead, ResponseHead, Scheme, Version};
 use proxy::object::{Body, Kind, Object};
 use proxy::policy::builtin::{Builtin, CacheSettings, ResponseMarks};
 use proxy::policy::{
@@ -72,10 +72,12 @@ pub(crate) fn decide(case: &Case) -> Decision {
         Hit::DeliverAndRefresh => Served::WhileRefreshed,
         _ => Served::No,
     };
-    let mut head = found.head.clone();
+    let mut head = OutgoingHead::new(&found.head, Fields::new());
     let delivery = Delivery::new(Source::Hit);
     policy.deliver(&mut later, found, &delivery, &mut head, now);
-    let age = head.fields.get_str("age").and_then(|age| age.parse().ok());
+    let age = head
+        .get("age")
+        .and_then(|age| std::str::from_utf8(age).ok()?.parse().ok());
     decision.age = age.expect("what was stored is sent with Age");
     let fetch = Fetch {
         stale: Some(Arc::clone(found)),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use proxy::backend::BackendError;
-use proxy::http::{RequestHead, ResponseHead};
+use proxy::http::{OutgoingHead, RequestHead, ResponseHead};
 use proxy::object::Object;
 use proxy::policy::{
     Deliver, Delivery, Fetch, Hit, Miss, OnError, Policy, Received, Recv, Request, Storage, Synth,
@@ -16,7 +16,7 @@ use proxy::time::Timestamp;
 type Asked<I, O> = Option<Box<dyn Fn(I) -> Option<O> + Send + Sync>>;
 type AskedOfRequest<O> = Option<Box<dyn Fn(&mut Request) -> Option<O> + Send + Sync>>;
 type AskedOfDelivery = Option<
-    Box<dyn Fn(&mut Request, &Delivery, &mut ResponseHead) -> Option<Deliver> + Send + Sync>,
+    Box<dyn Fn(&mut Request, &Delivery, &mut OutgoingHead<'_>) -> Option<Deliver> + Send + Sync>,
 >;
 type AskedOfFetch<O> = Option<Box<dyn Fn(&Fetch) -> Option<O> + Send + Sync>>;
 type AskedOfAnswer = Option<Box<dyn Fn(&Fetch, &Received<'_>) -> Option<Storage> + Send + Sync>>;
@@ -79,7 +79,7 @@ impl Policy for Scripted {
         request: &mut Request,
         object: &Object,
         delivery: &Delivery,
-        head: &mut ResponseHead,
+        head: &mut OutgoingHead<'_>,
         now: Timestamp,
     ) -> Deliver {
         let said = self.script.deliver.as_ref();

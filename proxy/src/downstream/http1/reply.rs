@@ -7,12 +7,12 @@ use pingora_core::protocols::Stream;
 use super::super::date::http_date;
 use super::super::end::End;
 use super::super::error::ClientError;
-use super::super::exchange::{SendBody, StoredHead};
+use super::super::exchange::SendBody;
 use super::{Ending, Http1, has_close};
-use crate::http::{Field, Fields, Method, ResponseHead, Version};
+use crate::http::{Field, Fields, Method, OutgoingHead, ResponseHead, Seen, Version};
 use crate::http1::{
-    CHUNK_END, Expectation, SentFraming, write_chosen_fields, write_chunk_head, write_field,
-    write_fields, write_last_chunk, write_status_line,
+    CHUNK_END, Expectation, SentFraming, parse_length, write_chosen_fields, write_chunk_head,
+    write_field, write_fields, write_framing, write_last_chunk, write_status_line,
 };
 
 /// Replies to pipelined requests are gathered up to this size.
@@ -85,18 +85,36 @@ impl Http1 {
         Ok(())
     }
 
-    pub(in super::super) async fn send_stored_head(
+    pub(in super::super) async fn send_outgoing(
         &mut self,
-        stored: StoredHead<'_>,
+        head: &OutgoingHead<'_>,
         body: SendBody,
     ) -> Result<(), ClientError> {
-        let framing = self.start_reply(stored.head, body)?;
+        let stored = head.stored();
+        let framing = self.start_reply(stored, body)?;
         self.make_room().await?;
         let out = self.wire.output.head();
         let before = out.len();
-        out.extend_from_slice(stored.lines);
-        write_fields(out, stored.extra, framing);
-        self.end_head(stored.head.status, before);
+        let seen = stored.fields.seen();
+        write_status_line(out, stored);
+        match (
+            stored.fields.lines(),
+            missing_framing(&stored.fields, seen, framing),
+        ) {
+            (Some(lines), Some(missing)) => {
+                out.extend_from_slice(lines);
+                write_framing(out, missing);
+            }
+            _ => write_chosen_fields(out, fields_for_client(stored), framing),
+        }
+        match head.added().lines() {
+            Some(lines) => out.extend_from_slice(lines),
+            None => write_fields(out, head.added(), SentFraming::Described),
+        }
+        if !seen.date || !stored.fields.contains("date") {
+            write_field(out, "Date", &http_date());
+        }
+        self.end_head(stored.status, before);
         Ok(())
     }
 
@@ -118,7 +136,10 @@ impl Http1 {
         if self.ending == Ending::Open {
             let end = if !self.can_skip_body() {
                 Some(End::RequestBody)
-            } else if is_last || self.shutdown.has_begun() || has_close(&head.fields) {
+            } else if is_last
+                || self.shutdown.has_begun()
+                || head.fields.seen().of_this_hop && has_close(&head.fields)
+            {
                 Some(End::ByReply)
             } else {
                 None
@@ -231,6 +252,7 @@ impl Http1 {
         self.reply = Reply::Complete;
         let is_followed = self.ending == Ending::Open
             && self.request.decoder.is_done()
+            && !self.wire.input.is_empty()
             && self.wire.output.queued() < GATHERED_BYTES_MAX
             && memmem::find(&self.wire.input, b"\r\n\r\n").is_some();
         if is_followed {
@@ -262,6 +284,26 @@ impl Http1 {
         self.flush().await?;
         Ok(self.wire.into_parts())
     }
+}
+
+/// What the lines of a head lack of the framing; `None` where they say something else, or something of this hop.
+fn missing_framing(fields: &Fields, seen: Seen, framing: SentFraming) -> Option<SentFraming> {
+    match framing {
+        _ if seen.of_this_hop => None,
+        SentFraming::Described => Some(SentFraming::Nothing),
+        _ if !seen.content_length => Some(framing),
+        SentFraming::Length(length) => {
+            let told = only(fields, "content-length");
+            (told.and_then(parse_length) == Some(length)).then_some(SentFraming::Nothing)
+        }
+        SentFraming::Nothing | SentFraming::Chunked => None,
+    }
+}
+
+/// The value of a field that stands there once.
+fn only<'a>(fields: &'a Fields, name: &'a str) -> Option<&'a [u8]> {
+    let mut lines = fields.get_all(name);
+    lines.next().filter(|_| lines.next().is_none())
 }
 
 /// All but the fields that the connection writes itself.

@@ -26,6 +26,15 @@ impl Http1 {
         &mut self.request.head
     }
 
+    pub(in super::super) fn take_memory(&mut self) -> Fields {
+        std::mem::take(&mut self.memory)
+    }
+
+    pub(in super::super) fn give_back(&mut self, head: RequestHead, memory: Fields) {
+        self.request.head = head;
+        self.memory = memory;
+    }
+
     pub(in super::super) fn info(&self) -> &Arc<ConnectionInfo> {
         &self.info
     }

@@ -12,13 +12,13 @@ use h2::{Reason, RecvStream, SendStream};
 use super::super::Context;
 use super::super::date::{DATE_BYTES, http_date};
 use super::super::error::{ClientError, Waiting};
-use super::super::exchange::{BodyLength, Departure, SendBody, StoredHead, Traffic};
+use super::super::exchange::{BodyLength, Departure, SendBody, Traffic};
 use super::super::info::ConnectionInfo;
 use super::super::settings::DownstreamSettings;
 use super::super::timer::Timer;
 use super::Active;
 use super::head::{self, StatedLength};
-use crate::http::{Fields, Method, RequestHead, ResponseHead, reason_phrase};
+use crate::http::{Fields, Method, OutgoingHead, RequestHead, ResponseHead, reason_phrase};
 use crate::http1::{Expectation, Refused, parse_length};
 
 /// Most that is asked of the flow control at once.
@@ -29,7 +29,9 @@ pub(in super::super) struct Http2 {
     info: Arc<ConnectionInfo>,
     settings: Arc<DownstreamSettings>,
     number: u32,
+    /// Whoever answers it may take it.
     head: RequestHead,
+    method: Method,
     expectation: Expectation,
     body: RecvStream,
     body_length: BodyLength,
@@ -97,6 +99,7 @@ impl Http2 {
             info: context.info.clone(),
             settings: context.settings.clone(),
             number,
+            method: head.method.clone(),
             head,
             expectation,
             body,
@@ -247,12 +250,12 @@ impl Http2 {
         self.start_reply(head, &Fields::new(), body)
     }
 
-    pub(in super::super) async fn send_stored_head(
+    pub(in super::super) async fn send_outgoing(
         &mut self,
-        stored: StoredHead<'_>,
+        head: &OutgoingHead<'_>,
         body: SendBody,
     ) -> Result<(), ClientError> {
-        self.start_reply(stored.head, stored.extra, body)
+        self.start_reply(head.stored(), head.added(), body)
     }
 
     fn start_reply(
@@ -283,7 +286,7 @@ impl Http2 {
     }
 
     fn frame(&self, status: u16, body: SendBody) -> (StatedLength, Reply) {
-        let is_described = self.head.method == Method::Head || status == 304;
+        let is_described = self.method == Method::Head || status == 304;
         match body {
             _ if status == 204 => (StatedLength::Replaced(None), Reply::WithoutBody),
             SendBody::Length(length) if is_described => {

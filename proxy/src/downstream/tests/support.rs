@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
 use super::super::*;
-use crate::http::{Fields, Method, ResponseHead};
+use crate::http::{Fields, Method, OutgoingHead, ResponseHead};
 use crate::http1::{Decoded, Decoder, HeadLimits, ParsedResponse, parse_response};
 use crate::time::Timestamp;
 
@@ -236,22 +236,9 @@ impl Scripted {
                 let head = ResponseHead::new(200)
                     .with("Date", "Sun, 06 Nov 1994 08:49:37 GMT")
                     .with("X-Stored", "yes");
-                let mut lines = Vec::new();
-                crate::http1::write_status_line(&mut lines, &head);
-                crate::http1::write_fields(
-                    &mut lines,
-                    &head.fields,
-                    crate::http1::SentFraming::Nothing,
-                );
-                let extra: Fields = [("Age", "7")].into_iter().collect();
-                let stored = StoredHead {
-                    head: &head,
-                    lines: &lines,
-                    extra: &extra,
-                };
-                exchange
-                    .send_stored_head(stored, SendBody::Length(5))
-                    .await?;
+                let mut head = OutgoingHead::new(&head, exchange.take_memory());
+                head.set("Age", "7");
+                exchange.send_outgoing(&head, SendBody::Length(5)).await?;
                 exchange.send_body(Bytes::from_static(b"store")).await?;
                 exchange.finish(None).await
             }

@@ -1,0 +1,148 @@
+//! A response head on its way to a client: an object's own, and what this answer changes in it.
+
+use std::borrow::Cow;
+
+use super::{Fields, ResponseHead, Version};
+
+/// An object's head with this answer's own fields behind it. The object's is copied only when something in it is
+/// taken out or replaced, so that most hits copy nothing.
+#[derive(Debug)]
+pub struct OutgoingHead<'a> {
+    stored: Cow<'a, ResponseHead>,
+    /// Fields of names that `stored` may have as well: appended lines.
+    added: Fields,
+}
+
+/// What conditions are held against. It has to be in the head itself, wherever it comes from.
+const VALIDATORS: [&str; 3] = ["ETag", "Last-Modified", "Date"];
+
+impl<'a> OutgoingHead<'a> {
+    /// `memory` is emptied.
+    pub fn new(stored: &'a ResponseHead, mut memory: Fields) -> OutgoingHead<'a> {
+        memory.clear();
+        OutgoingHead {
+            stored: Cow::Borrowed(stored),
+            added: memory,
+        }
+    }
+
+    pub fn status(&self) -> u16 {
+        self.stored.status
+    }
+
+    pub fn version(&self) -> Version {
+        self.stored.version
+    }
+
+    /// The head without the fields that were added to it.
+    pub fn stored(&self) -> &ResponseHead {
+        &self.stored
+    }
+
+    /// The fields behind those of [`OutgoingHead::stored`].
+    pub fn added(&self) -> &Fields {
+        &self.added
+    }
+
+    /// The first line of `name`.
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        let stored = self.stored.fields.get(name);
+        stored.or_else(|| self.added.get(name))
+    }
+
+    /// Another line, behind those that are there.
+    pub fn append(&mut self, name: &str, value: impl AsRef<[u8]>) {
+        self.append_with(name, |out| out.extend_from_slice(value.as_ref()));
+    }
+
+    /// [`OutgoingHead::append`] of a value that is written where it is to stand.
+    pub fn append_with(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
+        match is_validator(name) {
+            true => self.to_mut().fields.append_with(name, write),
+            false => self.added.append_with(name, write),
+        }
+    }
+
+    /// One line in place of all of this name.
+    pub fn set(&mut self, name: &str, value: impl AsRef<[u8]>) {
+        self.remove(name);
+        self.append(name, value);
+    }
+
+    pub fn remove(&mut self, name: &str) {
+        if self.stored.fields.contains(name) {
+            self.to_mut().fields.remove(name);
+        }
+        self.added.remove(name);
+    }
+
+    /// The head without the added fields, to be changed: a copy from now on.
+    pub fn to_mut(&mut self) -> &mut ResponseHead {
+        self.stored.to_mut()
+    }
+
+    /// Takes another head in place of the object's; what was added stays.
+    pub fn rebase(&mut self, stored: &'a ResponseHead) {
+        self.stored = Cow::Borrowed(stored);
+    }
+
+    /// The memory for the next.
+    pub fn into_memory(self) -> Fields {
+        self.added
+    }
+
+    /// All of it as one head.
+    pub fn whole(&self) -> ResponseHead {
+        let mut head = ResponseHead::clone(&self.stored);
+        head.fields.extend_from(&self.added);
+        head
+    }
+}
+
+fn is_validator(name: &str) -> bool {
+    VALIDATORS
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored() -> ResponseHead {
+        ResponseHead::new(200)
+            .with("ETag", "\"a\"")
+            .with("Via", "1.0 b")
+            .with("X-Cache", "MISS")
+    }
+
+    #[test]
+    fn nothing_is_copied_for_what_is_only_added() {
+        let stored = stored();
+        let mut head = OutgoingHead::new(&stored, Fields::new());
+        head.append("Via", "1.1 c");
+        head.set("Age", "1");
+        head.set("Age", "2");
+        head.remove("X-None");
+        assert!(matches!(head.stored, Cow::Borrowed(_)));
+        assert_eq!(head.get("via"), Some(&b"1.0 b"[..]));
+        assert_eq!(head.get("age"), Some(&b"2"[..]));
+        let whole = head.whole().fields;
+        let via: Vec<_> = whole.get_all("Via").collect();
+        assert_eq!(via, [&b"1.0 b"[..], b"1.1 c"]);
+    }
+
+    #[test]
+    fn what_is_replaced_goes_and_validators_stand_in_the_head() {
+        let stored = stored();
+        let mut head = OutgoingHead::new(&stored, Fields::new());
+        head.set("X-Cache", "HIT");
+        head.set("etag", "\"b\"");
+        head.append("Last-Modified", "?");
+        assert_eq!(head.stored().fields.get("ETag"), Some(&b"\"b\""[..]));
+        assert!(head.stored().fields.contains("last-modified"));
+        assert!(!head.stored().fields.contains("x-cache"));
+        assert_eq!(head.added().get("x-cache"), Some(&b"HIT"[..]));
+        assert_eq!(stored.fields.get("x-cache"), Some(&b"MISS"[..]));
+    }
+}
