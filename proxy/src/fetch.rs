@@ -12,6 +12,7 @@ use std::time::Duration;
 
 pub use answer::{Answer, Asker, News, answer};
 use bytes::Bytes;
+use futures_util::FutureExt;
 
 use crate::backend::{
     BackendError, BackendRequest, BackendResponse, BodyLength, MalformedResponse, RequestBody,
@@ -36,6 +37,10 @@ use crate::rules::{
 };
 use crate::store::{Fence, Key, Landing, Lead, Stored};
 use crate::time::Timestamp;
+
+/// A body that is kept, no longer than this, and here with its head is whole before it is stored: it is weighed
+/// once, and nobody waits for it.
+const EARLY_BYTES_MAX: u64 = 64 * 1024;
 
 /// What the request that caused a fetch gets from it.
 #[derive(Debug)]
@@ -382,18 +387,25 @@ impl FetchTask {
             _ => None,
         };
         let mut writer = Body::write(growth, &settings.transit);
-        let reader = writer
+        let mut reader = writer
             .body()
             .reader()
             .expect("nothing has been dropped from a new body");
-        let mut object = Object::new(
-            head,
-            Arc::clone(writer.body()),
-            kind,
-            directives,
-            times,
-            self.fetch.xid,
-        );
+        let early = match length {
+            BodyLength::Known(..=EARLY_BYTES_MAX) if kind == Kind::Response && rest.is_none() => {
+                fill(&mut body, &mut writer).now_or_never()
+            }
+            _ => None,
+        };
+        let filling = Arc::clone(writer.body());
+        let mut writer = Some(writer);
+        if let Some(Ok(())) = &early
+            && let Some(whole) = writer.take_if(|writer| !writer.in_transit())
+        {
+            whole.finish(None);
+            reader = filling.reader().expect("a body that is whole");
+        }
+        let mut object = Object::new(head, filling, kind, directives, times, self.fetch.xid);
         self.describe(&mut object);
         if kind == Kind::Response {
             object.part = Part::of(&object.head).map(|part| {
@@ -439,9 +451,17 @@ impl FetchTask {
         let (front, fence) = (Arc::clone(&self.front), self.fence());
         self.land_with(Arc::clone(&object), reader, delivery, own_head);
 
-        let filled = match &rest {
-            None => fill(&mut body, &mut writer).await,
-            Some(rest) => fill_around(rest, &mut body, &mut writer).await,
+        let Some(mut writer) = writer else {
+            if let Some(key) = key.filter(|_| stored && object.part.is_some()) {
+                let bytes_max = settings.object_bytes_max;
+                front.store.combine(&key, &object, bytes_max, now);
+            }
+            return;
+        };
+        let filled = match (early, &rest) {
+            (Some(filled), _) => filled,
+            (None, None) => fill(&mut body, &mut writer).await,
+            (None, Some(rest)) => fill_around(rest, &mut body, &mut writer).await,
         };
         let overflowed = kind == Kind::Response && writer.in_transit();
         if let Err(FillEnded::Backend(_) | FillEnded::Length) = &filled {
@@ -691,8 +711,9 @@ fn keep_storable(
     now: Timestamp,
 ) -> Option<Box<ResponseHead>> {
     let fields = storability::stored_fields(head, directives, now);
-    // A Date may have been added; all else is only left out.
-    let withheld = head.fields.iter().any(|field| !fields.contains(field.name));
+    // A missing Date has been added; all else is only left out.
+    let added = usize::from(!head.fields.contains("Date"));
+    let withheld = fields.len() < head.fields.len() + added;
     let whole = withheld.then(|| Box::new(head.clone()));
     head.fields = fields;
     whole

@@ -726,8 +726,7 @@ impl Machine<'_> {
         }
         let mut head = request.clone();
         // What Connection lists is gone already. To take it out here would let a client list what was added since.
-        head.fields
-            .retain(|field| !hop_by_hop::is_hop_by_hop(field.name));
+        hop_by_hop::strip_known(&mut head.fields);
         Fetch {
             head,
             request: Arc::new(request),

@@ -16,6 +16,7 @@ use super::idle::IdleConnections;
 use super::server::Server;
 use super::settings::{PoolError, PoolSettings};
 use super::trust::trust_file;
+use super::wire::Timer;
 
 /// The connections of one pool.
 pub(super) struct Connector {
@@ -29,6 +30,7 @@ pub(super) struct Connector {
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) stream: Stream,
+    pub(super) timer: Timer,
     pub(super) endpoint: Endpoint,
     pub(super) origin: Origin,
 }
@@ -92,10 +94,11 @@ impl Connector {
         let count = endpoints.len();
         for (tried, endpoint) in endpoints.into_iter().enumerate() {
             if want == Want::Any
-                && let Some(stream) = self.idle.take(endpoint.reuse_hash(), started)
+                && let Some((stream, timer)) = self.idle.take(endpoint.reuse_hash(), started)
             {
                 return Ok(Connection {
                     stream,
+                    timer,
                     endpoint,
                     origin: Origin::Kept,
                 });
@@ -110,6 +113,7 @@ impl Connector {
                     endpoint.release();
                     return Ok(Connection {
                         stream,
+                        timer: Timer::default(),
                         endpoint,
                         origin: Origin::Fresh,
                     });
@@ -134,10 +138,17 @@ impl Connector {
 
     /// Keeps a connection over which an exchange ended cleanly, if there is room.
     /// No longer than `idle_max`, where the server set a limit.
-    pub(super) fn keep(&self, stream: Stream, endpoint: &Endpoint, idle_max: Option<Duration>) {
+    pub(super) fn keep(
+        &self,
+        stream: Stream,
+        timer: Timer,
+        endpoint: &Endpoint,
+        idle_max: Option<Duration>,
+    ) {
         if self.keeps() {
             let idle_timeout = idle_max.map_or(self.idle_timeout, |max| max.min(self.idle_timeout));
-            self.idle.put(endpoint.reuse_hash(), stream, idle_timeout);
+            self.idle
+                .put(endpoint.reuse_hash(), stream, timer, idle_timeout);
         }
     }
 

@@ -15,6 +15,8 @@ use parking_lot::Mutex;
 use pingora_core::protocols::Stream;
 use tokio::io::AsyncReadExt;
 
+use super::wire::Timer;
+
 /// How often connections are looked for that nobody is going to use: their time is over, or their server has
 /// closed them.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -45,6 +47,8 @@ enum Sweep {
 #[derive(Debug)]
 struct Idle {
     stream: Stream,
+    /// For the waits of its next request.
+    timer: Timer,
     since: Instant,
     /// `None`: later than the clock can tell.
     until: Option<Instant>,
@@ -73,14 +77,14 @@ impl IdleConnections {
     }
 
     /// The connection to this address that was used last, if one is open still.
-    pub(super) fn take(&self, address: u64, now: Instant) -> Option<Stream> {
+    pub(super) fn take(&self, address: u64, now: Instant) -> Option<(Stream, Timer)> {
         let mut dead = Vec::new();
         let mut shelves = self.shelves.lock();
         let mut taken = None;
         while let Some(mut idle) = shelves.by_address.get_mut(&address)?.pop_back() {
             shelves.count -= 1;
             if idle.is_usable(now) {
-                taken = Some(idle.stream);
+                taken = Some((idle.stream, idle.timer));
                 break;
             }
             dead.push(idle);
@@ -91,15 +95,27 @@ impl IdleConnections {
 
     /// Keeps a connection for at most `idle_max`. Where there are too many, the one that has waited longest goes.
     /// Only within a runtime.
-    pub(super) fn put(self: &Arc<Self>, address: u64, stream: Stream, idle_max: Duration) {
+    pub(super) fn put(
+        self: &Arc<Self>,
+        address: u64,
+        stream: Stream,
+        mut timer: Timer,
+        idle_max: Duration,
+    ) {
+        timer.disarm();
         let now = Instant::now();
         let idle = Idle {
             stream,
+            timer,
             since: now,
             until: now.checked_add(idle_max),
         };
         let mut shelves = self.shelves.lock();
-        shelves.by_address.entry(address).or_default().push_back(idle);
+        shelves
+            .by_address
+            .entry(address)
+            .or_default()
+            .push_back(idle);
         shelves.count += 1;
         let surplus = match shelves.count > self.connections_max {
             true => shelves.take_oldest(),

@@ -360,8 +360,11 @@ impl Upload {
                 *slice = IoSlice::new(bytes);
                 count += 1;
             }
-            let mut accepted =
-                ready!(Pin::new(&mut *stream).poll_write_vectored(cx, &slices[..count]))?;
+            let stream = Pin::new(&mut *stream);
+            let mut accepted = match count {
+                1 => ready!(stream.poll_write(cx, &slices[0]))?,
+                _ => ready!(stream.poll_write_vectored(cx, &slices[..count]))?,
+            };
             if accepted == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }

@@ -195,7 +195,9 @@ mod tests {
 
     fn early_hints(number: usize) -> ResponseHead {
         ResponseHead {
-            fields: [("Link", number.to_string().as_str())].into_iter().collect::<Fields>(),
+            fields: [("Link", number.to_string().as_str())]
+                .into_iter()
+                .collect::<Fields>(),
             ..ResponseHead::new(103)
         }
     }

@@ -84,6 +84,11 @@ impl FieldScope {
         }
     }
 
+    /// Whether the directive speaks of some fields only.
+    pub fn names_any(&self) -> bool {
+        matches!(self, FieldScope::Fields(_))
+    }
+
     /// No argument, one that is no list of field names, or an empty list: the whole response is meant.
     fn widen(&mut self, argument: Argument<'_>) {
         let Argument::Text(text) = argument else {
