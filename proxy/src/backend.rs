@@ -1,7 +1,7 @@
 //! The side of the front door that talks to backends: pools of servers, connections to them, requests out
 //! and responses in.
 //!
-//! Connections are pingora's, HTTP/1 on them is [`crate::http1`]'s, and everything between is here: choosing
+//! pingora opens connections, HTTP/1 on them is [`crate::http1`]'s, and everything between is here: choosing
 //! a server, probing, looking names up, sending a body while the answer is read, deciding what may be tried
 //! again. It knows nothing of caching, of clients, and of what a request means; who asks has stripped
 //! hop-by-hop fields and reads a body that streams. pingora's types end here, but for the
@@ -22,6 +22,7 @@ mod endpoint;
 mod error;
 mod exchange;
 mod health;
+mod idle;
 mod lookup;
 mod pool;
 mod probe;

@@ -4,13 +4,15 @@
 //! client may leave, others may join, and nothing here knows their connections. What the causing request
 //! gets is a [`Fetched`] through a channel; what all others get is what the store and the flight give them.
 
+mod answer;
 mod remember;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use answer::{Answer, Asker, News, answer};
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use futures_util::FutureExt;
 
 use crate::backend::{
     BackendError, BackendRequest, BackendResponse, BodyLength, MalformedResponse, RequestBody,
@@ -35,6 +37,10 @@ use crate::rules::{
 };
 use crate::store::{Fence, Key, Landing, Lead, Stored};
 use crate::time::Timestamp;
+
+/// A body that is kept, no longer than this, and here with its head is whole before it is stored: it is weighed
+/// once, and nobody waits for it.
+const EARLY_BYTES_MAX: u64 = 64 * 1024;
 
 /// What the request that caused a fetch gets from it.
 #[derive(Debug)]
@@ -94,9 +100,7 @@ pub struct FetchTask {
     pub completes: Option<Completes>,
     pub body: RequestBody,
     /// Where the request that caused it waits; `None` for a refresh in the background.
-    pub asker: Option<oneshot::Sender<Fetched>>,
-    /// Where that request relays informational answers from.
-    pub informational: Option<mpsc::Sender<ResponseHead>>,
+    pub asker: Option<Asker>,
     /// The protocol it asks to switch to.
     pub upgrade: Option<Box<str>>,
     /// Bans up to here were known when the fetch began; later ones apply to what it brings.
@@ -167,30 +171,28 @@ impl FetchTask {
         // Once a body in a channel is taken it cannot be had again, so only a first try has one.
         let body = std::mem::replace(&mut self.body, RequestBody::Empty);
         let head = &self.fetch.head;
-        let key = key::primary_key(head.scheme, &head.authority, &head.target);
-        // A client too slow to take them loses informational answers, never the final one.
-        let mut relay = self.informational.take().map(|relay| {
-            move |head: ResponseHead| {
-                let _ = relay.try_send(head);
-            }
-        });
+        let pool = self.front.backends();
+        let key = pool
+            .chooses_by_key()
+            .then(|| key::primary_key(head.scheme, &head.authority, &head.target));
+        let asker = self.asker.as_ref();
+        let mut relay = asker.map(|asker| |head: ResponseHead| asker.inform(head));
         let request = BackendRequest {
-            key: Some(key.as_bytes()),
+            key: key.as_ref().map(|key| key.as_bytes()),
             upgrade: self.upgrade.as_deref(),
             informational: relay
                 .as_mut()
                 .map(|relay| relay as &mut (dyn FnMut(ResponseHead) + Send)),
             ..BackendRequest::new(head)
         };
-        let pool = self.front.backends();
         let sent = pool.send(request, body);
         // A write goes on without its client: it may have reached the backend, and then has to invalidate.
         let nobody_else =
             matches!(self.sharing, Sharing::Private) && self.fetch.head.method.is_safe();
-        let outcome = match &mut self.asker {
+        let outcome = match asker {
             Some(asker) if nobody_else => tokio::select! {
                 outcome = sent => Some(outcome),
-                () = asker.closed() => None,
+                () = asker.left() => None,
             },
             _ => Some(sent.await),
         };
@@ -323,7 +325,7 @@ impl FetchTask {
         if response.is_upgrade() {
             if let Some(asker) = self.asker.take() {
                 // Whoever asked may have left meanwhile; then the connection closes with this.
-                let _ = asker.send(Fetched::Upgraded(Box::new(response)));
+                asker.answer(Fetched::Upgraded(Box::new(response)));
             }
             return;
         }
@@ -399,18 +401,27 @@ impl FetchTask {
             BodyLength::Chunked | BodyLength::UntilClose => None,
         };
         let mut writer = Body::write_expected(growth, &settings.transit, expected);
-        let reader = writer
+        let mut reader = writer
             .body()
             .reader()
             .expect("nothing has been dropped from a new body");
-        let mut object = Object::new(
-            head,
-            writer.body().clone(),
-            kind,
-            directives,
-            times,
-            self.fetch.xid,
-        );
+        let early = match length {
+            BodyLength::Known(..=EARLY_BYTES_MAX)
+                if kind == Kind::Response && rest.is_none() && head.status != 206 =>
+            {
+                fill(&mut body, &mut writer, u64::MAX).now_or_never()
+            }
+            _ => None,
+        };
+        let filling = writer.body().clone();
+        let mut writer = Some(writer);
+        if let Some(Ok(())) = &early
+            && let Some(whole) = writer.take_if(|writer| !writer.in_transit())
+        {
+            whole.finish(None);
+            reader = filling.reader().expect("a body that is whole");
+        }
+        let mut object = Object::new(head, filling, kind, directives, times, self.fetch.xid);
         self.describe(&mut object);
         if kind == Kind::Response {
             let part = Part::of(&object.head).map(|part| {
@@ -457,13 +468,17 @@ impl FetchTask {
         let (front, fence) = (Arc::clone(&self.front), self.fence());
         self.land_with(Arc::clone(&object), reader, delivery, own_head);
 
-        let filled = match &rest {
-            None => {
+        let Some(mut writer) = writer else {
+            return;
+        };
+        let filled = match (early, &rest) {
+            (Some(filled), _) => filled,
+            (None, None) => {
                 let place = object.part().map(|stored| &stored.part.range);
                 let bytes_max = place.map_or(u64::MAX, |range| range.end - range.start);
                 fill(&mut body, &mut writer, bytes_max).await
             }
-            Some(rest) => fill_around(rest, &mut body, &mut writer).await,
+            (None, Some(rest)) => fill_around(rest, &mut body, &mut writer).await,
         };
         let overflowed = kind == Kind::Response && writer.in_transit();
         if let Err(FillEnded::Backend(_) | FillEnded::Length) = &filled {
@@ -667,7 +682,7 @@ impl FetchTask {
         }
         if let Some(asker) = self.asker {
             // A client that has left meanwhile leaves the object to the others.
-            let _ = asker.send(Fetched::Object {
+            asker.answer(Fetched::Object {
                 object,
                 reader,
                 delivery,
@@ -725,8 +740,9 @@ fn keep_storable(
     now: Timestamp,
 ) -> Option<Box<ResponseHead>> {
     let fields = storability::stored_fields(head, directives, now);
-    // A Date may have been added; all else is only left out.
-    let withheld = head.fields.iter().any(|field| !fields.contains(field.name));
+    // A missing Date has been added; all else is only left out.
+    let added = usize::from(!head.fields.contains("Date"));
+    let withheld = fields.len() < head.fields.len() + added;
     let whole = withheld.then(|| Box::new(head.clone()));
     head.fields = fields;
     whole

@@ -285,10 +285,12 @@ impl Front {
             return fetch.refuse();
         }
         let front = Arc::clone(self);
+        // Boxed: the runtime moves what it is given several times, and this is kilobytes.
+        let running = Box::pin(AssertUnwindSafe(fetch.run()).catch_unwind());
         tokio::spawn(async move {
             let _under_way = under_way;
             // A panic drops the body and the flight, which tells those who wait; here it is counted.
-            if AssertUnwindSafe(fetch.run()).catch_unwind().await.is_err() {
+            if running.await.is_err() {
                 front.metrics.count(Counter::Panics);
                 tracing::error!("a fetch ended in a panic");
             }

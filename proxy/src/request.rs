@@ -12,12 +12,10 @@ mod upload;
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
-
 use crate::backend::{BackendResponse, RequestBody};
 use crate::bans::HeldMark;
 use crate::downstream::{BodyLength, ClientError, Exchange, Served};
-use crate::fetch::{Completes, FetchTask, Fetched, Sharing};
+use crate::fetch::{Completes, FetchTask, Fetched, News, Sharing, answer};
 use crate::front::{Exchangeable, Front};
 use crate::http::{Fields, Method, RequestHead, ResponseHead, Scheme};
 use crate::metrics::{Counter, Outcome};
@@ -48,10 +46,6 @@ const FLIGHTS_MAX: u32 = 3;
 
 /// Parts of one content that are fetched before the next range is answered from the whole.
 const PARTS_BEFORE_WHOLE: usize = 8;
-
-/// Informational answers that may wait for a slow client: all that a backend may send to one request, since
-/// a 100 that got lost would leave the client waiting.
-const INFORMATIONAL_QUEUE: usize = 40;
 
 /// The states between two decisions.
 #[derive(Debug)]
@@ -333,7 +327,6 @@ impl Machine<'_> {
                 completes: None,
                 body: RequestBody::Empty,
                 asker: None,
-                informational: None,
                 upgrade: None,
                 ban_mark,
             });
@@ -557,13 +550,12 @@ impl Machine<'_> {
         upgrade: Option<Box<str>>,
         completes: Option<Completes>,
     ) -> Result<State, ClientError> {
-        let (asker, mut fetched) = oneshot::channel();
-        let (informational, mut relayed) = mpsc::channel(INFORMATIONAL_QUEUE);
+        let (asker, mut answer) = answer();
         self.record.purpose = Some(fetch.purpose);
         let body = match fetch.purpose {
             Purpose::Pass => {
                 self.exchange.refuse_declared_length()?;
-                let body = match self.record.upload.begin(&self.exchange) {
+                let body = match self.record.upload.begin(&mut self.exchange)? {
                     Some(body) => body,
                     None => {
                         let synth = Synth::because(503, "Request body was sent before the restart");
@@ -590,21 +582,24 @@ impl Machine<'_> {
             completes,
             body,
             asker: Some(asker),
-            informational: Some(informational),
             upgrade: upgrade.clone(),
             ban_mark,
         });
         let fetched = loop {
             tokio::select! {
                 biased;
-                // First, since they come before the answer also where both are here already.
-                Some(head) = relayed.recv() => self.exchange.send_informational(&head).await?,
-                fetched = &mut fetched => break fetched,
+                news = answer.next() => match news {
+                    Some(News::Informational(head)) => {
+                        self.exchange.send_informational(&head).await?;
+                    }
+                    Some(News::Fetched(fetched)) => break Some(fetched),
+                    None => break None,
+                },
                 moved = self.record.upload.step(&mut self.exchange) => moved?,
             }
         };
         match fetched {
-            Ok(Fetched::Object {
+            Some(Fetched::Object {
                 object,
                 reader,
                 delivery,
@@ -621,9 +616,9 @@ impl Machine<'_> {
                     own_head,
                 })
             }
-            Ok(Fetched::Upgraded(response)) => Ok(State::Join(response)),
+            Some(Fetched::Upgraded(response)) => Ok(State::Join(response)),
             // The task has panicked, which is counted where it happens.
-            Err(_) => {
+            None => {
                 self.record.outcome = Some(Outcome::Error);
                 Ok(State::Synth(Synth::new(500)))
             }
@@ -758,8 +753,7 @@ impl Machine<'_> {
         }
         let mut head = request.clone();
         // What Connection lists is gone already. To take it out here would let a client list what was added since.
-        head.fields
-            .retain(|field| !hop_by_hop::is_hop_by_hop(field.name));
+        hop_by_hop::strip_known(&mut head.fields);
         Fetch {
             head,
             request: Arc::new(request),

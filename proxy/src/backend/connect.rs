@@ -1,7 +1,8 @@
-//! Opening connections and keeping idle ones: pingora's connector, and its errors made ours.
+//! Opening connections, or taking idle ones: pingora's connector, and its errors made ours.
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pingora_core::connectors::{ConnectorOptions, TransportConnector};
@@ -11,13 +12,16 @@ use pingora_core::{BError, Error, ErrorType};
 
 use super::endpoint::Endpoint;
 use super::error::{BackendError, ConnectFailure};
+use super::idle::IdleConnections;
 use super::server::Server;
 use super::settings::{PoolError, PoolSettings};
 use super::trust::trust_file;
+use super::wire::Timer;
 
 /// The connections of one pool.
 pub(super) struct Connector {
     transport: TransportConnector,
+    idle: Arc<IdleConnections>,
     idle_timeout: Duration,
     idle_connections_max: usize,
 }
@@ -26,6 +30,7 @@ pub(super) struct Connector {
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) stream: Stream,
+    pub(super) timer: Timer,
     pub(super) endpoint: Endpoint,
     pub(super) origin: Origin,
 }
@@ -47,7 +52,8 @@ pub(super) enum Want {
 impl Connector {
     pub(super) fn new(settings: &PoolSettings) -> Result<Connector, PoolError> {
         let speaks_tls = settings.servers.iter().any(|server| server.tls.is_some());
-        let mut options = ConnectorOptions::new(settings.idle_connections_max.max(1));
+        // Its own pool stays empty.
+        let mut options = ConnectorOptions::new(1);
         // Reading the system's store takes longer than all the rest; who needs none is given an empty one.
         options.ca_file = Some(match (speaks_tls, &settings.ca_file) {
             (false, None) => "/dev/null".to_owned(),
@@ -66,6 +72,7 @@ impl Connector {
         });
         Ok(Connector {
             transport: TransportConnector::new(Some(options)),
+            idle: IdleConnections::new(settings.idle_connections_max),
             idle_timeout: settings.idle_timeout,
             idle_connections_max: settings.idle_connections_max,
         })
@@ -87,10 +94,11 @@ impl Connector {
         let count = endpoints.len();
         for (tried, endpoint) in endpoints.into_iter().enumerate() {
             if want == Want::Any
-                && let Some(stream) = self.transport.reused_stream(&endpoint).await
+                && let Some((stream, timer)) = self.idle.take(endpoint.reuse_hash(), started)
             {
                 return Ok(Connection {
                     stream,
+                    timer,
                     endpoint,
                     origin: Origin::Kept,
                 });
@@ -98,12 +106,14 @@ impl Connector {
             // An address that swallows packets must leave time for the others.
             let left = timeout.saturating_sub(started.elapsed());
             let share = left / u32::try_from(count - tried).unwrap_or(u32::MAX);
-            let opening = self.transport.new_stream(&endpoint);
+            // Boxed: it takes 8 KiB, which every fetch would carry, and few open a connection.
+            let opening = Box::pin(self.transport.new_stream(&endpoint));
             match tokio::time::timeout(share, opening).await {
                 Ok(Ok(stream)) => {
                     endpoint.release();
                     return Ok(Connection {
                         stream,
+                        timer: Timer::default(),
                         endpoint,
                         origin: Origin::Fresh,
                     });
@@ -128,11 +138,17 @@ impl Connector {
 
     /// Keeps a connection over which an exchange ended cleanly, if there is room.
     /// No longer than `idle_max`, where the server set a limit.
-    pub(super) fn keep(&self, stream: Stream, endpoint: &Endpoint, idle_max: Option<Duration>) {
+    pub(super) fn keep(
+        &self,
+        stream: Stream,
+        timer: Timer,
+        endpoint: &Endpoint,
+        idle_max: Option<Duration>,
+    ) {
         if self.keeps() {
             let idle_timeout = idle_max.map_or(self.idle_timeout, |max| max.min(self.idle_timeout));
-            self.transport
-                .release_stream(stream, endpoint.reuse_hash(), Some(idle_timeout));
+            self.idle
+                .put(endpoint.reuse_hash(), stream, timer, idle_timeout);
         }
     }
 

@@ -4,7 +4,6 @@ use std::collections::hash_map::DefaultHasher;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
 use std::os::unix::net::SocketAddr as UnixAddress;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,8 +26,7 @@ pub(super) struct Tls {
 
 /// An address to connect to. Cloning shares it: the connector clones its peers.
 ///
-/// pingora's own peers hash all their options and ask the kernel for the address of each pooled socket on
-/// every request; this one keeps the hash, and trusts the pool, which owns its sockets.
+/// pingora's own peers hash all their options on every request; this one keeps the hash.
 #[derive(Clone, Debug)]
 pub(super) struct Endpoint(Arc<Target>);
 
@@ -123,9 +121,5 @@ impl Peer for Endpoint {
 
     fn get_peer_options(&self) -> Option<&PeerOptions> {
         Some(&self.0.options)
-    }
-
-    fn matches_fd<V: AsRawFd>(&self, _fd: V) -> bool {
-        true
     }
 }

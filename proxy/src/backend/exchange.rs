@@ -103,7 +103,7 @@ pub(super) async fn exchange(
     };
     upload.start(head, gate);
     let is_last = has_unexpected_body(request.head, &upload);
-    let mut wire = Wire::new(connection.stream, upload, timeouts);
+    let mut wire = Wire::new(connection.stream, connection.timer, upload, timeouts);
     let mut parsed = match receive_head(&mut wire, &server, limits, request).await {
         Ok(parsed) => parsed,
         Err(failed) => return Err((failed, wire.upload, lease)),

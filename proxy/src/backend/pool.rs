@@ -17,7 +17,7 @@ use super::probe::{Probe, keep_probing};
 use super::resolve::Resolve;
 use super::response::BackendResponse;
 use super::server::{Lease, Server};
-use super::settings::{PoolError, PoolSettings};
+use super::settings::{Balance, PoolError, PoolSettings};
 use super::upload::{Repeatable, RequestBody, Upload};
 use crate::http::RequestHead;
 use crate::http1::HeadLimits;
@@ -105,6 +105,11 @@ impl BackendPool {
 
     pub fn name(&self) -> &str {
         &self.settings.name
+    }
+
+    /// Whether [`BackendRequest::key`] has a say in which server a request gets.
+    pub fn chooses_by_key(&self) -> bool {
+        self.servers.len() > 1 && self.settings.balance == Balance::ConsistentHash
     }
 
     /// At least one server is healthy.

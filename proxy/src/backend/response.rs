@@ -288,8 +288,8 @@ impl Receiving {
             .map(|limit| limit.saturating_sub(KEEP_ALIVE_MARGIN));
         if clean && self.connector.keeps() && idle_max != Some(Duration::ZERO) {
             self.lease.server.counters.recycled.add(1);
-            self.connector
-                .keep(self.wire.stream, &self.endpoint, idle_max);
+            let Wire { stream, timer, .. } = self.wire;
+            self.connector.keep(stream, timer, &self.endpoint, idle_max);
         }
     }
 }

@@ -3,6 +3,7 @@
 mod balancing;
 mod bodies;
 mod faults;
+mod keeping;
 mod messages;
 mod names;
 mod probing;

@@ -21,6 +21,8 @@ use crate::http1::{CHUNK_END, SentFraming, write_chunk_head, write_last_chunk};
 #[derive(Debug)]
 pub enum RequestBody {
     Empty,
+    /// All of it is here. Sent with its length, also where that is zero.
+    Whole(Bytes),
     /// `length`: as the client announced it, in bytes; `None` is sent chunked. The receiver is dropped once
     /// the body is complete, or when the backend wants no more of it.
     Stream {
@@ -95,7 +97,7 @@ enum State {
 #[derive(Debug)]
 pub(super) struct Upload {
     receiver: Option<mpsc::Receiver<BodyPiece>>,
-    /// Pieces taken by an attempt that failed, to be sent before the receiver is asked.
+    /// Pieces taken by an attempt that failed, or here from the start, to be sent before the receiver is asked.
     replayed: VecDeque<BodyPiece>,
     /// Pieces taken by this attempt; `None` once there are too many, or where nothing may be repeated.
     taken: Option<Vec<BodyPiece>>,
@@ -116,12 +118,18 @@ pub(super) struct Upload {
 
 impl Upload {
     pub(super) fn new(body: RequestBody, method: &Method, repeatable: Repeatable) -> Upload {
+        let mut replayed = VecDeque::new();
         let (receiver, framing) = match body {
             // RFC 9110 §8.6: these methods expect a body, so its absence is said.
             RequestBody::Empty => match method {
                 Method::Post | Method::Put | Method::Patch => (None, SentFraming::Length(0)),
                 _ => (None, SentFraming::Nothing),
             },
+            RequestBody::Whole(bytes) => {
+                let framing = SentFraming::Length(bytes.len() as u64);
+                replayed.push_back(BodyPiece::Data(bytes));
+                (None, framing)
+            }
             RequestBody::Stream {
                 length: Some(length),
                 receiver,
@@ -133,7 +141,7 @@ impl Upload {
         };
         Upload {
             receiver,
-            replayed: VecDeque::new(),
+            replayed,
             taken: (repeatable == Repeatable::Yes).then(Vec::new),
             taken_bytes: 0,
             framing,
@@ -352,8 +360,11 @@ impl Upload {
                 *slice = IoSlice::new(bytes);
                 count += 1;
             }
-            let mut accepted =
-                ready!(Pin::new(&mut *stream).poll_write_vectored(cx, &slices[..count]))?;
+            let stream = Pin::new(&mut *stream);
+            let mut accepted = match count {
+                1 => ready!(stream.poll_write(cx, &slices[0]))?,
+                _ => ready!(stream.poll_write_vectored(cx, &slices[..count]))?,
+            };
             if accepted == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }

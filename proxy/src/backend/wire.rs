@@ -3,7 +3,7 @@
 
 use std::io;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -35,7 +35,7 @@ pub(super) struct Wire {
     /// Why the request could not be sent to its end; an answer may come nevertheless.
     pub(super) send_error: Option<io::Error>,
     timeouts: Timeouts,
-    timer: Timer,
+    pub(super) timer: Timer,
     read_bytes: usize,
 }
 
@@ -83,14 +83,14 @@ impl Waiting {
 
 impl Wire {
     /// `upload` has been started.
-    pub(super) fn new(stream: Stream, upload: Upload, timeouts: Timeouts) -> Wire {
+    pub(super) fn new(stream: Stream, timer: Timer, upload: Upload, timeouts: Timeouts) -> Wire {
         Wire {
             stream,
             input: BytesMut::new(),
             upload,
             send_error: None,
             timeouts,
-            timer: Timer::default(),
+            timer,
             read_bytes: READ_BYTES_MIN,
         }
     }
@@ -181,37 +181,55 @@ impl Wire {
     }
 }
 
-/// One timer for one wait after the other; created when first needed.
+/// One timer for all the waits of a connection, one after the other; it stays with the connection when that is
+/// kept. Most waits end long before their time, and each ends later than the one before would have: so the
+/// runtime's timer stays where it is while the deadline moves back, and is moved when it goes off too early.
 #[derive(Debug, Default)]
-struct Timer {
+pub(super) struct Timer {
     sleep: Option<Pin<Box<Sleep>>>,
-    /// What it runs for, and how much had been sent when it was started.
-    armed: Option<(Waiting, u64)>,
+    armed: Option<Armed>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Armed {
+    waiting: Waiting,
+    /// How much had been sent when the wait began.
+    progress: u64,
+    deadline: Instant,
 }
 
 impl Timer {
-    fn disarm(&mut self) {
+    pub(super) fn disarm(&mut self) {
         self.armed = None;
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, waiting: Waiting, progress: u64) -> Poll<()> {
-        if self.armed != Some((waiting, progress)) {
-            self.armed = Some((waiting, progress));
-            let now = Instant::now();
-            let deadline = now.checked_add(waiting.duration()).unwrap_or(now + FOREVER);
-            match &mut self.sleep {
-                Some(sleep) => sleep.as_mut().reset(deadline),
-                None => self.sleep = Some(Box::pin(tokio::time::sleep_until(deadline))),
+        let is_same = |armed: &Armed| armed.waiting == waiting && armed.progress == progress;
+        let deadline = match self.armed.filter(is_same) {
+            Some(armed) => armed.deadline,
+            None => {
+                let now = Instant::now();
+                now.checked_add(waiting.duration()).unwrap_or(now + FOREVER)
             }
-        }
+        };
+        self.armed = Some(Armed {
+            waiting,
+            progress,
+            deadline,
+        });
         let sleep = self
             .sleep
-            .as_mut()
-            .expect("it was created when it was armed");
-        let fired = sleep.as_mut().poll(cx);
-        if fired.is_ready() {
-            self.armed = None;
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if sleep.deadline() > deadline {
+            sleep.as_mut().reset(deadline);
         }
-        fired
+        loop {
+            ready!(sleep.as_mut().poll(cx));
+            if sleep.deadline() >= deadline {
+                self.armed = None;
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(deadline);
+        }
     }
 }

@@ -61,6 +61,21 @@ const REWRITES: [&str; 37] = [
 /// backend behind CGI or WSGI still reads them as if they were spelled with `-`.
 const CHOOSING: [&str; 5] = ["accept-", "if-", "sec-", "user-agent", "x-forwarded-"];
 
+/// The letters that names of withheld fields begin with: all others need not be looked for among them.
+const WITHHELD_BEGIN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut place = 0;
+    while place < CLIENT_OWN.len() + REWRITES.len() {
+        let name = match place < CLIENT_OWN.len() {
+            true => CLIENT_OWN[place],
+            false => REWRITES[place - CLIENT_OWN.len()],
+        };
+        table[name.as_bytes()[0].to_ascii_lowercase() as usize] = true;
+        place += 1;
+    }
+    table
+};
+
 /// Takes out what must not reach a backend in a fetch whose answer others may get, and gives Host the one
 /// spelling that the key has: `A:80` and `a` are one key, and a backend could answer them apart.
 pub(super) fn make_shareable(head: &mut RequestHead) {
@@ -81,6 +96,10 @@ pub(super) fn speaks_for_all(head: &RequestHead) -> bool {
 
 /// Whether a field goes to the backend in a fetch whose answer others may get.
 pub(crate) fn is_shareable(name: &str) -> bool {
+    let first = name.as_bytes().first().map_or(0, u8::to_ascii_lowercase);
+    if !WITHHELD_BEGIN[usize::from(first)] && !name.contains('_') {
+        return true;
+    }
     let mut withheld = CLIENT_OWN.iter().chain(&REWRITES);
     if !name.contains('_') {
         return !withheld.any(|known| known.eq_ignore_ascii_case(name));

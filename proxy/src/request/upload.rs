@@ -1,5 +1,6 @@
 //! Moves a request's body from the client to the fetch, a piece at a time, in bounded memory.
 
+use futures_util::FutureExt;
 use tokio::sync::mpsc;
 
 use crate::backend::{BodyPiece, RequestBody};
@@ -29,20 +30,45 @@ enum Progress {
 }
 
 impl Upload {
-    /// The receiving end for a fetch; a request without a body gives an empty one. `None` when an earlier fetch
-    /// of this request has had the body: what is left of it must not be taken for the whole.
-    pub(super) fn begin(&mut self, exchange: &Exchange) -> Option<RequestBody> {
+    /// The receiving end for a fetch; a request without a body gives an empty one, and one whose body has come
+    /// with its head the body itself. `None` when an earlier fetch of this request has had the body: what is left
+    /// of it must not be taken for the whole.
+    ///
+    /// # Errors
+    /// As [`Upload::step`].
+    pub(super) fn begin(
+        &mut self,
+        exchange: &mut Exchange,
+    ) -> Result<Option<RequestBody>, ClientError> {
         let length = match exchange.body_length() {
-            BodyLength::None => return Some(RequestBody::Empty),
+            BodyLength::None => return Ok(Some(RequestBody::Empty)),
             BodyLength::Known(bytes) => Some(bytes),
             BodyLength::Unknown => None,
         };
         if !matches!(self.progress, Progress::Waiting) {
-            return None;
+            return Ok(None);
+        }
+        // Reading would invite a body that is waited with. What is not here yet comes through the channel.
+        let first = match length {
+            Some(_) if !exchange.expects_continue() => {
+                exchange.read_body().now_or_never().transpose()?.flatten()
+            }
+            _ => None,
+        };
+        if let Some(piece) = &first
+            && length == Some(piece.len() as u64)
+        {
+            self.progress = Progress::Over;
+            return Ok(first.map(RequestBody::Whole));
         }
         let (sender, receiver) = mpsc::channel(QUEUE);
+        if let Some(piece) = first {
+            sender
+                .try_send(BodyPiece::Data(piece))
+                .expect("a new channel has room");
+        }
         self.progress = Progress::Moving(sender);
-        Some(RequestBody::Stream { length, receiver })
+        Ok(Some(RequestBody::Stream { length, receiver }))
     }
 
     /// Nobody wants the body any more.

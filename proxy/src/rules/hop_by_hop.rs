@@ -86,7 +86,15 @@ const NOT_IN_TRAILERS: [&str; 36] = [
 /// Framing and upgrades have to be settled before: their fields are gone afterwards.
 pub fn strip(fields: &mut Fields) {
     strip_listed(fields);
-    fields.retain(|field| !is_hop_by_hop(field.name));
+    strip_known(fields);
+}
+
+/// Takes out the fields known to end here, whatever Connection lists.
+pub fn strip_known(fields: &mut Fields) {
+    // Most messages have none.
+    if fields.iter_bytes().any(|(name, _)| is_known(name)) {
+        fields.retain(|field| !is_hop_by_hop(field.name));
+    }
 }
 
 /// Takes out the fields that Connection lists, but for those known to end here: what a sender calls its own
@@ -119,7 +127,15 @@ pub fn strip_listed(fields: &mut Fields) {
 }
 
 pub fn is_hop_by_hop(name: &str) -> bool {
-    contains(&HOP_BY_HOP, name)
+    is_known(name.as_bytes())
+}
+
+fn is_known(name: &[u8]) -> bool {
+    // The lengths of the names above: few other names have one of them.
+    matches!(name.len(), 2 | 5 | 7 | 10 | 14 | 16..=19 | 25)
+        && HOP_BY_HOP
+            .iter()
+            .any(|known| known.as_bytes().eq_ignore_ascii_case(name))
 }
 
 /// Whether a field may come after the content (RFC 9110 §6.5.1).
@@ -150,6 +166,15 @@ mod tests {
     use super::*;
 
     type Lines<'a> = &'a [(&'a str, &'a str)];
+
+    #[test]
+    fn every_field_of_one_hop_is_known() {
+        for name in HOP_BY_HOP {
+            assert!(is_hop_by_hop(name), "{name}");
+            assert!(is_hop_by_hop(&name.to_ascii_uppercase()), "{name}");
+            assert!(!is_hop_by_hop(&name[1..]), "{name} without its beginning");
+        }
+    }
 
     #[test]
     fn fields_of_one_hop_are_stripped() {

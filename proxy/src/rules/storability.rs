@@ -206,13 +206,20 @@ pub fn stored_fields(
     directives: &ResponseDirectives,
     response_time: Timestamp,
 ) -> Fields {
-    let mut fields = response.fields.clone();
+    // What was removed before is left out, and there is no spare capacity.
+    let mut fields = response.fields.compact();
     hop_by_hop::strip(&mut fields);
-    fields.retain(|field| !is_withheld(directives, field.name));
+    if directives.private().names_any() || directives.no_cache().names_any() {
+        fields.retain(|field| !is_withheld(directives, field.name));
+    }
     if !fields.contains("date") {
         fields.append("Date", format_http_date(response_time));
+        return fields.compact();
     }
-    fields.compact()
+    match fields.lines() {
+        Some(_) => fields,
+        None => fields.compact(),
+    }
 }
 
 /// Whether the head says that content follows. A request without Content-Length on HTTP/2 may have

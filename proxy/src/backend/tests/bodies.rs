@@ -42,6 +42,12 @@ async fn body_is_framed_as_announced() {
         "Content-Length: 7\r\n\r\nseven b",
     )
     .await;
+    check(
+        RequestBody::Whole(Bytes::from_static(b"seven b")),
+        "b",
+        "Content-Length: 7\r\n\r\nseven b",
+    )
+    .await;
     // No End is needed where the length is known, and what would come after it is not taken.
     let (sender, receiver) = mpsc::channel(1);
     let piece = BodyPiece::Data(Bytes::from_static(b"seven b"));

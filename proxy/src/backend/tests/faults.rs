@@ -105,6 +105,8 @@ async fn repeated_request_has_its_whole_body() {
         }
     }
     check(|| body_of(Some(4), &["ab", "c!"], None), "!", 4, Ok(())).await;
+    let whole = || RequestBody::Whole(Bytes::from_static(b"abc!"));
+    check(whole, "!", 4, Ok(())).await;
     check(
         || body_of(None, &["ab"], Some([("X", "!")].into_iter().collect())),
         "!\r\n\r\n",

@@ -1,0 +1,176 @@
+//! Connections that wait for their next request. Knows nothing of servers but a number for each address.
+//!
+//! A list under one lock, and one task that looks through it while it holds anything. pingora's own pool has
+//! a task, a timer and four allocations for each wait of each connection, which is every request: a tenth of
+//! what a passed request takes.
+//!
+//! Lock order: none; the one mutex is held for no await. What is taken out is closed after it is released.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use parking_lot::Mutex;
+use pingora_core::protocols::Stream;
+use tokio::io::AsyncReadExt;
+
+use super::wire::Timer;
+
+/// How often connections are looked for that nobody is going to use: their time is over, or their server has
+/// closed them.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Idle connections of one pool.
+#[derive(Debug)]
+pub(super) struct IdleConnections {
+    connections_max: usize,
+    shelves: Mutex<Shelves>,
+}
+
+#[derive(Debug, Default)]
+struct Shelves {
+    /// By the hash of the address and its TLS settings; the longest idle first.
+    by_address: BTreeMap<u64, VecDeque<Idle>>,
+    count: usize,
+    sweep: Sweep,
+}
+
+/// Whether the task that looks through the list is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Sweep {
+    #[default]
+    Resting,
+    Running,
+}
+
+#[derive(Debug)]
+struct Idle {
+    stream: Stream,
+    /// For the waits of its next request.
+    timer: Timer,
+    since: Instant,
+    /// `None`: later than the clock can tell.
+    until: Option<Instant>,
+}
+
+impl Idle {
+    /// Whether it may carry a request: nobody has closed it, and not a byte came that no request asked for.
+    fn is_usable(&mut self, now: Instant) -> bool {
+        self.until.is_none_or(|until| now < until) && is_silent(&mut self.stream)
+    }
+}
+
+/// Reads without waiting, and without the scheduler's say, which could make a closed connection look open.
+fn is_silent(stream: &mut Stream) -> bool {
+    tokio::task::unconstrained(stream.read(&mut [0]))
+        .now_or_never()
+        .is_none()
+}
+
+impl IdleConnections {
+    pub(super) fn new(connections_max: usize) -> Arc<IdleConnections> {
+        Arc::new(IdleConnections {
+            connections_max,
+            shelves: Mutex::default(),
+        })
+    }
+
+    /// The connection to this address that was used last, if one is open still.
+    pub(super) fn take(&self, address: u64, now: Instant) -> Option<(Stream, Timer)> {
+        let mut dead = Vec::new();
+        let mut shelves = self.shelves.lock();
+        let mut taken = None;
+        while let Some(mut idle) = shelves.by_address.get_mut(&address)?.pop_back() {
+            shelves.count -= 1;
+            if idle.is_usable(now) {
+                taken = Some((idle.stream, idle.timer));
+                break;
+            }
+            dead.push(idle);
+        }
+        drop(shelves);
+        taken
+    }
+
+    /// Keeps a connection for at most `idle_max`. Where there are too many, the one that has waited longest goes.
+    /// Only within a runtime.
+    pub(super) fn put(
+        self: &Arc<Self>,
+        address: u64,
+        stream: Stream,
+        mut timer: Timer,
+        idle_max: Duration,
+    ) {
+        timer.disarm();
+        let now = Instant::now();
+        let idle = Idle {
+            stream,
+            timer,
+            since: now,
+            until: now.checked_add(idle_max),
+        };
+        let mut shelves = self.shelves.lock();
+        shelves
+            .by_address
+            .entry(address)
+            .or_default()
+            .push_back(idle);
+        shelves.count += 1;
+        let surplus = match shelves.count > self.connections_max {
+            true => shelves.take_oldest(),
+            false => None,
+        };
+        let rested = std::mem::replace(&mut shelves.sweep, Sweep::Running) == Sweep::Resting;
+        drop(shelves);
+        drop(surplus);
+        if rested {
+            tokio::spawn(keep_sweeping(Arc::downgrade(self)));
+        }
+    }
+
+    /// Closes what nobody is going to use. Says whether anything is left.
+    fn sweep(&self) -> Sweep {
+        let now = Instant::now();
+        let mut dead = Vec::new();
+        let mut shelves = self.shelves.lock();
+        shelves.by_address.retain(|_, shelf| {
+            for mut idle in std::mem::take(shelf) {
+                match idle.is_usable(now) {
+                    true => shelf.push_back(idle),
+                    false => dead.push(idle),
+                }
+            }
+            !shelf.is_empty()
+        });
+        shelves.count -= dead.len();
+        if shelves.count == 0 {
+            shelves.sweep = Sweep::Resting;
+        }
+        shelves.sweep
+    }
+}
+
+impl Shelves {
+    fn take_oldest(&mut self) -> Option<Idle> {
+        let oldest = self
+            .by_address
+            .values_mut()
+            .filter(|shelf| !shelf.is_empty())
+            .min_by_key(|shelf| shelf[0].since)?
+            .pop_front();
+        self.count -= 1;
+        oldest
+    }
+}
+
+/// Ends when nothing is idle, or when the pool is gone and its connections with it.
+async fn keep_sweeping(connections: Weak<IdleConnections>) {
+    loop {
+        tokio::time::sleep(SWEEP_INTERVAL).await;
+        match connections.upgrade() {
+            Some(connections) if connections.sweep() == Sweep::Running => {}
+            _ => return,
+        }
+    }
+}
