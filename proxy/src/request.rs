@@ -311,7 +311,7 @@ impl Machine<'_> {
     /// Starts a fetch in the background, unless one is under way.
     fn refresh(&mut self, key: &PrimaryKey, stale: &Arc<Object>) {
         let ban_mark = self.front.bans.hold();
-        if let Boarding::Lead(lead, _) =
+        if let Boarding::Lead(lead) =
             self.front
                 .store
                 .board(key.as_bytes(), &self.request.head.fields, Some(stale), None)
@@ -376,7 +376,7 @@ impl Machine<'_> {
         match boarding {
             Boarding::Changed => Ok(State::Hash),
             Boarding::Follow(seat) => self.follow(key, stale, asked, seat).await,
-            Boarding::Lead(lead, _) => {
+            Boarding::Lead(lead) => {
                 self.fetch_shared(Sharing::Lead(lead), ban_mark, stale, asked)
                     .await
             }

@@ -205,9 +205,8 @@ impl Store {
         }
         let fence = Fence(shard.fences[self.place(key).fence]);
         let (lead, flight) = Lead::take_off(Arc::clone(self), flight_key.clone(), fence);
-        let seat = flight.seat();
         shard.flights.insert(flight_key, flight);
-        Boarding::Lead(lead, seat)
+        Boarding::Lead(lead)
     }
 
     /// The fence as it stands: for a fetch that nobody joins.

@@ -161,7 +161,7 @@ fn long_process_stays_within_its_limit_while_it_evicts_without_pause() {
                     let number = number * THREADS + thread;
                     fill(store, transit, number, length);
                     // Some are asked for again, so that not all of them leave in the order of their coming.
-                    if number % 3 == 0 {
+                    if number.is_multiple_of(3) {
                         let _ = store.get(number.to_string().as_bytes(), &Fields::new());
                     }
                 }

@@ -56,7 +56,9 @@ pub struct Fields {
 #[derive(Clone, Copy, Debug, Default)]
 struct Names(u64);
 
+// Inlined with the questions below, so that the bit of a name that is written in the program is a constant.
 impl Names {
+    #[inline(always)]
     fn bit(name: &[u8]) -> u64 {
         let (Some(first), Some(last)) = (name.first(), name.last()) else {
             return 0;
@@ -70,6 +72,7 @@ impl Names {
         self.0 |= Names::bit(name);
     }
 
+    #[inline(always)]
     fn may_hold(self, name: &str) -> bool {
         self.0 & Names::bit(name.as_bytes()) != 0
     }
@@ -256,10 +259,12 @@ impl Fields {
     }
 
     /// Removes every line of `name`. Says whether there was one.
+    #[inline]
     pub fn remove(&mut self, name: &str) -> bool {
-        if !self.names.may_hold(name) {
-            return false;
-        }
+        self.names.may_hold(name) && self.remove_lines(name)
+    }
+
+    fn remove_lines(&mut self, name: &str) -> bool {
         let before = self.entries.len();
         let Fields { bytes, entries, .. } = self;
         entries.retain(|entry| !is_named(bytes, entry, name));
@@ -284,10 +289,15 @@ impl Fields {
     }
 
     /// The first line of `name`.
+    #[inline]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        if !self.names.may_hold(name) {
-            return None;
+        match self.names.may_hold(name) {
+            true => self.find(name),
+            false => None,
         }
+    }
+
+    fn find(&self, name: &str) -> Option<&[u8]> {
         let entry = self
             .entries
             .iter()
@@ -302,6 +312,7 @@ impl Fields {
     }
 
     /// Every line of `name` in order.
+    #[inline]
     pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a {
         let entries = match self.names.may_hold(name) {
             true => &*self.entries,
@@ -313,6 +324,7 @@ impl Fields {
             .map(|entry| value_of(&self.bytes, entry))
     }
 
+    #[inline]
     pub fn contains(&self, name: &str) -> bool {
         self.get(name).is_some()
     }

@@ -25,9 +25,13 @@ pub enum Landing {
 
 /// What [`Store::board`] decides.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it is taken apart where it is given"
+)]
 pub enum Boarding {
-    /// Begin the fetch; the seat is for whoever waits for it, if anybody does.
-    Lead(Lead, Seat),
+    /// Begin the fetch.
+    Lead(Lead),
     /// Somebody's fetch for the same object is under way.
     Follow(Seat),
     /// An object has come since the caller looked: look again.

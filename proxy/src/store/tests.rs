@@ -141,7 +141,7 @@ fn soft_purge_ends_freshness_and_leaves_the_object() {
 async fn one_leads_and_the_others_follow_until_it_lands() {
     let store = store(SMALL);
     let none = Fields::new();
-    let Boarding::Lead(lead, _) = store.board(b"k", &none, None, None) else {
+    let Boarding::Lead(lead) = store.board(b"k", &none, None, None) else {
         panic!("nobody flies yet")
     };
     let Boarding::Follow(mut seat) = store.board(b"k", &none, None, None) else {
@@ -169,11 +169,11 @@ async fn one_leads_and_the_others_follow_until_it_lands() {
 async fn invalidation_lets_nobody_join_a_flight_that_began_before_it() {
     let store = store(SMALL);
     let none = Fields::new();
-    let Boarding::Lead(old, _) = store.board(b"k", &none, None, None) else {
+    let Boarding::Lead(old) = store.board(b"k", &none, None, None) else {
         panic!("nobody flies yet")
     };
     store.invalidate(b"k", Removal::Hard);
-    let Boarding::Lead(new, _) = store.board(b"k", &none, None, None) else {
+    let Boarding::Lead(new) = store.board(b"k", &none, None, None) else {
         panic!("the old flight may not be joined")
     };
     old.land(Landing::Unshared);
@@ -193,7 +193,7 @@ async fn invalidation_lets_nobody_join_a_flight_that_began_before_it() {
 async fn dropped_lead_frees_its_followers() {
     let store = store(SMALL);
     let none = Fields::new();
-    let Boarding::Lead(lead, _) = store.board(b"k", &none, None, None) else {
+    let Boarding::Lead(lead) = store.board(b"k", &none, None, None) else {
         panic!("nobody flies yet")
     };
     let Boarding::Follow(mut seat) = store.board(b"k", &none, None, None) else {

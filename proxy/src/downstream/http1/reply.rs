@@ -293,19 +293,14 @@ fn missing_framing(fields: &Fields, framing: SentFraming) -> Option<SentFraming>
     match framing {
         _ if OF_THIS_HOP.iter().any(|name| fields.contains(name)) => None,
         SentFraming::Described => Some(SentFraming::Nothing),
-        _ if !fields.contains("content-length") => Some(framing),
-        SentFraming::Length(length) => {
-            let told = only(fields, "content-length");
-            (told.and_then(parse_length) == Some(length)).then_some(SentFraming::Nothing)
-        }
-        SentFraming::Nothing | SentFraming::Chunked => None,
+        _ => match fields.get("content-length") {
+            None => Some(framing),
+            Some(told) => {
+                let agrees = matches!(framing, SentFraming::Length(sent) if parse_length(told) == Some(sent));
+                agrees.then_some(SentFraming::Nothing)
+            }
+        },
     }
-}
-
-/// The value of a field that stands there once.
-fn only<'a>(fields: &'a Fields, name: &'a str) -> Option<&'a [u8]> {
-    let mut lines = fields.get_all(name);
-    lines.next().filter(|_| lines.next().is_none())
 }
 
 /// All but the fields that the connection writes itself.
