@@ -27,7 +27,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 
 /// Most resident memory that an object of 1 KiB may take beyond its body.
-const OVERHEAD_BYTES_MAX: u64 = 9999;
+///
+/// Measured: 832, of which 142 are the head's lines, and 290 are moka's with the key.
+const OVERHEAD_BYTES_MAX: u64 = 860;
 
 /// What a process may hold beside what its cache is allowed.
 const BESIDE_BYTES_MAX: u64 = 64 << 20;
@@ -168,6 +170,7 @@ fn long_process_stays_within_its_limit_while_it_evicts_without_pause() {
             });
         }
     });
+    store.run_pending_tasks();
     let peak = memory("VmHWM:");
     let evicted = objects as u64 - store.objects();
     eprintln!("{} MiB at the most, {evicted} evicted", peak >> 20);
