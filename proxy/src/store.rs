@@ -28,7 +28,6 @@ use crate::object::{Kind, Object, Outcome};
 use crate::rules::cache_status::ForwardReason;
 use crate::rules::key::PrimaryKey;
 use crate::rules::part::Asked;
-use crate::rules::vary::VaryKey;
 use crate::time::Timestamp;
 
 pub use flight::{Boarding, Landing, Lead, Seat};
@@ -110,7 +109,7 @@ impl Shard {
 struct FlightKey {
     url: Key,
     /// The values of the varying fields, as far as earlier answers named them.
-    variant: Option<VaryKey>,
+    variant: Option<Box<[u8]>>,
     /// The part that is fetched; `None`: all of it.
     asked: Option<Asked>,
 }
@@ -174,7 +173,7 @@ impl Store {
     }
 
     /// The values of the fields that stored answers vary on, for coalescing what will be the same object.
-    fn expected_variant(&self, key: &[u8], request: &Fields) -> Option<VaryKey> {
+    fn expected_variant(&self, key: &[u8], request: &Fields) -> Option<Box<[u8]>> {
         self.index.get(key)?.expected_variant(request)
     }
 

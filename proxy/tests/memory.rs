@@ -61,7 +61,7 @@ fn head(length: usize) -> ResponseHead {
 }
 
 /// Stores one answer as a fetch does.
-fn fill(store: &Store, transit: &Transit, number: usize, length: usize) {
+fn fill(store: &Store, transit: &Transit, number: usize, length: usize) -> Key {
     let key = primary_key(
         Scheme::Http,
         "127.0.0.1:8080",
@@ -95,6 +95,7 @@ fn fill(store: &Store, transit: &Transit, number: usize, length: usize) {
     assert_eq!(piece.expect("no failure").expect("a piece").len(), length);
     writer.finish(None);
     store.reweigh(&key, &object);
+    key
 }
 
 /// A line of /proc/self/status, in bytes.
@@ -161,10 +162,10 @@ fn long_process_stays_within_its_limit_while_it_evicts_without_pause() {
                     let length = 1 << random.random_range(6..14);
                     let length = random.random_range(length / 2..length);
                     let number = number * THREADS + thread;
-                    fill(store, transit, number, length);
+                    let key = fill(store, transit, number, length);
                     // Some are asked for again, so that not all of them leave in the order of their coming.
-                    if number % 3 == 0 {
-                        let _ = store.get(number.to_string().as_bytes(), &Fields::new());
+                    if number.is_multiple_of(3) {
+                        let _ = store.get(&key, &Fields::new());
                     }
                 }
             });

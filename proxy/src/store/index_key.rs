@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn keys_of_any_length_are_told_apart_by_their_bytes_alone() {
-        let long = vec![7; 100];
+        let long = [7; 100];
         for length in 0..long.len() {
             let key = IndexKey::from(&long[..length]);
             assert_eq!(key.as_bytes(), &long[..length]);
