@@ -27,7 +27,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 
 /// Most resident memory that an object of 1 KiB may take beyond its body.
-const OVERHEAD_BYTES_MAX: u64 = 9999;
+///
+/// Measured: 832, of which 142 are the head's lines, and 290 are moka's with the key.
+const OVERHEAD_BYTES_MAX: u64 = 860;
 
 /// What a process may hold beside what its cache is allowed.
 const BESIDE_BYTES_MAX: u64 = 64 << 20;
@@ -59,7 +61,7 @@ fn head(length: usize) -> ResponseHead {
 }
 
 /// Stores one answer as a fetch does.
-fn fill(store: &Store, transit: &Transit, number: usize, length: usize) {
+fn fill(store: &Store, transit: &Transit, number: usize, length: usize) -> Key {
     let key = primary_key(
         Scheme::Http,
         "127.0.0.1:8080",
@@ -93,6 +95,7 @@ fn fill(store: &Store, transit: &Transit, number: usize, length: usize) {
     assert_eq!(piece.expect("no failure").expect("a piece").len(), length);
     writer.finish(None);
     store.reweigh(&key, &object);
+    key
 }
 
 /// A line of /proc/self/status, in bytes.
@@ -159,15 +162,16 @@ fn long_process_stays_within_its_limit_while_it_evicts_without_pause() {
                     let length = 1 << random.random_range(6..14);
                     let length = random.random_range(length / 2..length);
                     let number = number * THREADS + thread;
-                    fill(store, transit, number, length);
+                    let key = fill(store, transit, number, length);
                     // Some are asked for again, so that not all of them leave in the order of their coming.
                     if number.is_multiple_of(3) {
-                        let _ = store.get(number.to_string().as_bytes(), &Fields::new());
+                        let _ = store.get(&key, &Fields::new());
                     }
                 }
             });
         }
     });
+    store.run_pending_tasks();
     let peak = memory("VmHWM:");
     let evicted = objects as u64 - store.objects();
     eprintln!("{} MiB at the most, {evicted} evicted", peak >> 20);

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use fuzz::http::Fields;
-use fuzz::rules::cache_control::{FieldScope, RequestDirectives, ResponseDirectives};
+use fuzz::rules::cache_control::{RequestDirectives, ResponseDirectives, Scope};
 use fuzz::rules::freshness::{Heuristics, Reuse, StoredTimes, may_serve_on_error, reuse};
 use fuzz::rules::storability::{StoreRules, may_store};
 use fuzz::time::Timestamp;
@@ -35,8 +35,8 @@ fuzz_target!(|text: &[u8]| {
     assert_eq!(of(&upper), directives);
     assert_eq!(RequestDirectives::of(&upper), asked);
 
-    for scope in [&directives.no_cache, &directives.private] {
-        if let FieldScope::Fields(names) = scope {
+    for scope in [directives.no_cache(), directives.private()] {
+        if let Scope::Fields(names) = scope {
             assert!(!names.is_empty());
             assert!(
                 names
@@ -46,8 +46,8 @@ fuzz_target!(|text: &[u8]| {
         }
     }
     let most = Duration::from_secs(1 << 31);
-    assert!(directives.max_age.is_none_or(|seconds| seconds <= most));
-    assert!(directives.s_maxage.is_none_or(|seconds| seconds <= most));
+    assert!(directives.max_age().is_none_or(|seconds| seconds <= most));
+    assert!(directives.s_maxage().is_none_or(|seconds| seconds <= most));
 
     let head = answer(200, lines.clone());
     let heuristics = Heuristics {
@@ -60,7 +60,7 @@ fuzz_target!(|text: &[u8]| {
     for request in [None, Some(&asked)] {
         let decision = reuse(&times, &directives, request, later, Duration::ZERO);
         if decision == Reuse::Fresh {
-            assert!(times.is_fresh(later) && !directives.no_cache.is_all());
+            assert!(times.is_fresh(later) && !directives.no_cache().is_all());
         }
         if directives.forbids_stale() && !times.is_fresh(later) {
             assert!(matches!(decision, Reuse::MustRevalidate(_)));

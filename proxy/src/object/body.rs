@@ -27,6 +27,9 @@ const ONE_PIECE_BYTES: u64 = 64 * 1024;
 /// Complete bodies up to this size are copied once more rather than have a second block on the heap.
 const COPIED_BYTES_MAX: usize = 4096;
 
+/// No body that is announced as larger is ever kept, so what it will weigh is nobody's concern.
+const EXPECTED_BYTES_MAX: u64 = 1 << 40;
+
 /// What a body in transit may hold when all of them together hold too much: enough for a client to be sent
 /// something while more is read.
 const SMALL_WINDOW_BYTES: u64 = 16 * 1024;
@@ -283,6 +286,10 @@ impl Body {
 
     /// The same for a body whose length was announced. While it grows, it weighs what it will.
     pub fn write_expected(growth: Growth, transit: &Transit, expected: Option<u64>) -> BodyWriter {
+        let expected = expected.filter(|bytes| match growth {
+            Growth::Kept { bytes_max } => *bytes <= bytes_max.min(EXPECTED_BYTES_MAX),
+            Growth::Transit => false,
+        });
         let growing = Arc::new(Growing::new(growth, transit, expected));
         BodyWriter {
             body: Body {

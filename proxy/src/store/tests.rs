@@ -1,10 +1,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 
 use super::*;
 use crate::http::ResponseHead;
-use crate::object::{Body, Kind, StoredPart, Times};
+use crate::object::{Body, Growth, Kind, StoredPart, Times, Transit};
 use crate::policy::Source;
 use crate::rules::cache_control::ResponseDirectives;
 use crate::rules::vary::{Variant, Vary};
@@ -319,6 +320,87 @@ fn objects_are_counted_right_while_changes_and_evictions_overlap() {
     assert_eq!(store.objects(), count(&store));
     store.clear();
     assert_eq!((store.objects(), count(&store)), (0, 0));
+}
+
+/// Stores an object whose body is said to have `announced` bytes and turns out to have four, and gives the weights of
+/// the store before and after the end.
+fn weights_of_a_fill(announced: Option<u64>) -> (u64, u64) {
+    let store = store(SMALL);
+    let growth = Growth::Kept { bytes_max: 100_000 };
+    let mut writer = Body::write_expected(growth, &Transit::new(100), announced);
+    let times = Times {
+        ttl: Duration::from_secs(1),
+        ..Times::unusable(NOW)
+    };
+    let body = writer.body().clone();
+    let (head, directives) = (ResponseHead::new(200), ResponseDirectives::default());
+    let object = Arc::new(Object::new(
+        head,
+        body,
+        Kind::Response,
+        directives,
+        times,
+        1,
+    ));
+    insert(&store, b"k", &object);
+    store.run_pending_tasks();
+    let before = store.weight_bytes();
+    let pushed = writer.push(Bytes::from_static(b"body")).now_or_never();
+    pushed.expect("no need to wait").expect("kept");
+    writer.finish(None);
+    store.reweigh(&Key::from(&b"k"[..]), &object);
+    store.run_pending_tasks();
+    assert_eq!(
+        found(&store, b"k", &Fields::new()).as_deref(),
+        Some(&b"body"[..])
+    );
+    assert_eq!(store.objects(), 1);
+    (before, store.weight_bytes())
+}
+
+#[test]
+fn body_of_announced_length_has_its_weight_from_the_start_and_others_at_their_end() {
+    let (foreseen, whole) = weights_of_a_fill(Some(4));
+    assert_eq!(foreseen, whole);
+    for wrong in [None, Some(1000), Some(50_000), Some(u64::MAX)] {
+        let (before, after) = weights_of_a_fill(wrong);
+        assert_eq!(after, whole, "{wrong:?}");
+        assert_ne!(before, after, "{wrong:?}");
+    }
+}
+
+#[test]
+fn only_object_of_a_url_is_alone_whatever_it_varies_on() {
+    let store = store(SMALL);
+    let (german, english) = (fields(&[("A", "de")]), fields(&[("A", "en")]));
+    insert(&store, b"k", &answer(b"de", "A", &german, NOW));
+    store.run_pending_tasks();
+    let alone = store.weight_bytes();
+    assert_eq!(found(&store, b"k", &german).as_deref(), Some(&b"de"[..]));
+    assert_eq!(found(&store, b"k", &english), None);
+    assert_eq!(store.lacks(b"k", &english), ForwardReason::VaryMiss);
+
+    let second = answer(b"en", "A", &english, NOW);
+    insert(&store, b"k", &second);
+    assert_eq!(found(&store, b"k", &english).as_deref(), Some(&b"en"[..]));
+    assert_eq!(store.objects(), 2);
+    assert!(store.remove(b"k", &second));
+    assert_eq!(found(&store, b"k", &german).as_deref(), Some(&b"de"[..]));
+    store.run_pending_tasks();
+    assert_eq!((store.objects(), store.weight_bytes()), (1, alone));
+}
+
+#[test]
+fn object_that_is_dead_when_it_comes_leaves_no_entry() {
+    let store = store(SMALL);
+    let dead = answer(b"x", "", &Fields::new(), Timestamp::EPOCH);
+    insert(&store, b"k", &dead);
+    store.run_pending_tasks();
+    assert_eq!((store.len(), store.objects()), (0, 0));
+    insert(&store, b"k", &plain(b"y"));
+    insert(&store, b"k", &dead);
+    store.run_pending_tasks();
+    assert_eq!((store.len(), store.objects()), (0, 0));
 }
 
 /// Bytes of ten that are there, under a strong tag.

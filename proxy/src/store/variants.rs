@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::http::Fields;
 use crate::object::{Kind, Object};
-use crate::rules::vary::{Variant, VaryKey, VarySpec};
+use crate::rules::vary::{Variant, VarySpec};
 use crate::time::Timestamp;
 
 /// An immutable snapshot; a change makes a new one. Nearly every URL has one object, which then lies here without a
@@ -180,9 +180,9 @@ impl Variants {
         parts.filter(|part| part.variant() == object.variant())
     }
 
-    /// The key under which the next answer will probably be stored, where answers have varied on one set
+    /// The key ([`Variant::key`]) under which the next answer will probably be stored, where answers have varied on one set
     /// of fields only.
-    pub fn expected_variant(&self, request: &Fields) -> Option<VaryKey> {
+    pub fn expected_variant(&self, request: &Fields) -> Option<Box<[u8]>> {
         let spec = match &self.0 {
             Held::None => None,
             Held::One(object) => object.variant().map(Variant::spec),
@@ -191,7 +191,7 @@ impl Variants {
                 _ => None,
             },
         };
-        spec.map(|spec| spec.key_of(request))
+        spec.map(|spec| spec.key_of(request).as_bytes().into())
     }
 
     /// With `object` in place of the one it succeeds; past `variants_max` without the oldest; without

@@ -254,3 +254,47 @@ async fn windows_shrink_when_all_bodies_in_transit_hold_too_much() {
             .expect("one reader");
     }
 }
+
+#[test]
+fn settled_body_of_one_piece_has_nothing_else_on_the_heap() {
+    let settle = |expected, trailers| {
+        let growth = Growth::Kept { bytes_max: 100_000 };
+        let mut writer = Body::write_expected(growth, &Transit::new(1), expected);
+        let body = writer.body().clone();
+        assert_eq!(body.settle(), Outcome::Otherwise, "it has not ended");
+        writer.append(piece(3000));
+        writer.append(piece(1000));
+        writer.finish(trailers);
+        let outcome = body.settle();
+        assert!(body.growing.load_full().is_none());
+        assert_eq!(body.settle(), Outcome::Otherwise, "nobody knows any more");
+        assert_eq!(body.pieces().map(<[Bytes]>::len), Some(1));
+        outcome
+    };
+    let trailers = [("Digest", "x")].into_iter().collect();
+    assert_eq!(settle(Some(4000), None), Outcome::AsExpected);
+    assert_eq!(settle(Some(4001), None), Outcome::Otherwise);
+    assert_eq!(settle(None, None), Outcome::Otherwise);
+    assert_eq!(settle(Some(4000), Some(trailers)), Outcome::Otherwise);
+}
+
+#[tokio::test]
+async fn copies_are_of_the_same_body_before_and_after_its_end() {
+    let mut writer = Body::write(Growth::Kept { bytes_max: 100 }, &Transit::new(1));
+    let body = writer.body().clone();
+    let early = body.clone();
+    writer.push(piece(5)).await.expect("kept");
+    writer.finish(None);
+    assert!(body.ended().await);
+    let late = body.clone();
+    for copy in [&early, &late, &body] {
+        assert!(copy.ended().await);
+        assert_eq!(copy.complete_bytes(), Some(5));
+        assert_eq!(read_all(copy.reader().expect("complete")).await, Ok(5));
+    }
+    assert_eq!(
+        read_all(Body::whole(Bytes::new()).reader().expect("empty")).await,
+        Ok(0)
+    );
+    assert_eq!(Body::whole(Bytes::new()).pieces(), Some(&[][..]));
+}
