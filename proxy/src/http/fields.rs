@@ -347,6 +347,21 @@ impl Fields {
         }
     }
 
+    /// A copy with room for the fields that are added on the way to a backend.
+    pub(crate) fn clone_with_room(&self) -> Fields {
+        const FIELDS: usize = 6;
+        const BYTES: usize = 192;
+        let mut copy = Fields {
+            bytes: Vec::with_capacity(self.bytes.len() + BYTES),
+            entries: Vec::with_capacity(self.entries.len() + FIELDS),
+            layout: self.layout,
+            seen: self.seen,
+        };
+        copy.bytes.extend_from_slice(&self.bytes);
+        copy.entries.extend_from_slice(&self.entries);
+        copy
+    }
+
     /// A copy that holds no byte of removed fields and no spare capacity, for objects that are kept.
     pub fn compact(&self) -> Fields {
         let bytes = self
