@@ -31,7 +31,7 @@ use crate::rules::cache_control::ResponseDirectives;
 use crate::rules::part::{self, Asked, Missing, Part};
 use crate::rules::revalidation::HeadEffect;
 use crate::rules::storability::NotStored;
-use crate::rules::vary::Vary;
+use crate::rules::vary::{Variant, Vary};
 use crate::rules::{
     cache_groups, conditional, hop_by_hop, invalidation, key, revalidation, status, storability,
 };
@@ -254,23 +254,27 @@ impl FetchTask {
         };
         let mut object = Object::new(
             head,
-            Arc::clone(&stale.body),
+            stale.body.clone(),
             stale.kind,
             directives,
             times,
             self.fetch.xid,
         );
         self.describe(&mut object);
-        object.part.clone_from(&stale.part);
+        object.set_part(stale.part().cloned());
         object.set_ban_mark(self.ban_mark.mark());
         let object = Arc::new(object);
         self.remember(&storage, object.head.status, now);
+        // HEAD goes beside all flights: a GET may have brought something newer meanwhile.
+        let is_beside = self.fetch.purpose == Purpose::Pass;
         let stored = match storage {
+            Storage::Store(_) if is_beside => self.store_over(stale, &object, now),
             Storage::Store(_) => self.store(&object, now),
             Storage::HitForMiss { mark, because } => {
                 self.front.count_not_stored(because);
-                self.forget(stale);
-                self.mark(&object, mark, because, now);
+                if self.forget(stale) || !is_beside {
+                    self.mark(&object, mark, because, now);
+                }
                 false
             }
             // Something about this request: the next may still use what is stored.
@@ -334,7 +338,7 @@ impl FetchTask {
         hop_by_hop::strip(&mut head.fields);
         let mut length = body.length();
         if let Some(Completes { stored, .. }) = &rest
-            && let Some(part) = &stored.part
+            && let Some(part) = stored.part()
         {
             let whole = part.part.complete_len;
             head = part::combined_head(&head, &(0..whole), whole);
@@ -350,9 +354,15 @@ impl FetchTask {
         if let Storage::Store(_) = storage
             && matches!(length, BodyLength::Known(bytes) if bytes > settings.object_bytes_max)
         {
-            storage = Storage::HitForMiss {
-                mark: settings.hit_for_miss,
-                because: NotStored::TooLarge,
+            storage = match Part::of(&head) {
+                None => Storage::HitForMiss {
+                    mark: settings.hit_for_miss,
+                    because: NotStored::TooLarge,
+                },
+                // Smaller parts can still be stored, and a mark would end those that are.
+                Some(_) => Storage::Private {
+                    because: Some(NotStored::TooLarge),
+                },
             };
         }
         if let Storage::Store(_) = storage
@@ -386,18 +396,24 @@ impl FetchTask {
             Kind::Response => keep_storable(&mut head, &directives, now),
             _ => None,
         };
-        let mut writer = Body::write(growth, &settings.transit);
+        let expected = match length {
+            BodyLength::Known(bytes) => Some(bytes),
+            BodyLength::Chunked | BodyLength::UntilClose => None,
+        };
+        let mut writer = Body::write_expected(growth, &settings.transit, expected);
         let mut reader = writer
             .body()
             .reader()
             .expect("nothing has been dropped from a new body");
         let early = match length {
-            BodyLength::Known(..=EARLY_BYTES_MAX) if kind == Kind::Response && rest.is_none() => {
-                fill(&mut body, &mut writer).now_or_never()
+            BodyLength::Known(bytes @ ..=EARLY_BYTES_MAX)
+                if kind == Kind::Response && Part::of(&head).is_none() && rest.is_none() =>
+            {
+                fill(&mut body, &mut writer, bytes).now_or_never()
             }
             _ => None,
         };
-        let filling = Arc::clone(writer.body());
+        let filling = writer.body().clone();
         let mut writer = Some(writer);
         if let Some(Ok(())) = &early
             && let Some(whole) = writer.take_if(|writer| !writer.in_transit())
@@ -408,10 +424,11 @@ impl FetchTask {
         let mut object = Object::new(head, filling, kind, directives, times, self.fetch.xid);
         self.describe(&mut object);
         if kind == Kind::Response {
-            object.part = Part::of(&object.head).map(|part| {
+            let part = Part::of(&object.head).map(|part| {
                 let asked = Asked::by(&self.fetch.head.fields);
-                Box::new(StoredPart { part, asked })
+                StoredPart { part, asked }
             });
+            object.set_part(part);
         }
         object.set_ban_mark(match &rest {
             // Bans that the stored part has not been tested against are to be tested still.
@@ -452,15 +469,15 @@ impl FetchTask {
         self.land_with(Arc::clone(&object), reader, delivery, own_head);
 
         let Some(mut writer) = writer else {
-            if let Some(key) = key.filter(|_| stored && object.part.is_some()) {
-                let bytes_max = settings.object_bytes_max;
-                front.store.combine(&key, &object, bytes_max, now);
-            }
             return;
         };
         let filled = match (early, &rest) {
             (Some(filled), _) => filled,
-            (None, None) => fill(&mut body, &mut writer).await,
+            (None, None) => {
+                let place = object.part().map(|stored| &stored.part.range);
+                let bytes_max = place.map_or(u64::MAX, |range| range.end - range.start);
+                fill(&mut body, &mut writer, bytes_max).await
+            }
             (None, Some(rest)) => fill_around(rest, &mut body, &mut writer).await,
         };
         let overflowed = kind == Kind::Response && writer.in_transit();
@@ -475,10 +492,12 @@ impl FetchTask {
             front.store.remove(key, &object);
             if overflowed {
                 front.count_not_stored(NotStored::TooLarge);
-                let mut mark = hit_for_miss(&object, settings.hit_for_miss, Timestamp::now());
-                mark.because = Some(NotStored::TooLarge);
-                let fence = fence.expect("what was stored has a fence");
-                front.store.insert(key, Arc::new(mark), fence, now);
+                if object.part().is_none() {
+                    let mut mark = hit_for_miss(&object, settings.hit_for_miss, Timestamp::now());
+                    mark.because = Some(NotStored::TooLarge);
+                    let fence = fence.expect("what was stored has a fence");
+                    front.store.insert(key, Arc::new(mark), fence, now);
+                }
             } else {
                 front.metrics.count(Counter::NotStoredIncomplete);
             }
@@ -486,18 +505,20 @@ impl FetchTask {
         if filled.is_err() {
             return drop(writer);
         }
-        let mut trailers = body.trailers();
+        // Those of a rest tell of it alone.
+        let mut trailers = body.trailers().filter(|_| rest.is_none());
         if let Some(trailers) = &mut trailers {
             hop_by_hop::strip_trailers(trailers);
         }
         writer.finish(trailers);
         if let Some(key) = key.filter(|_| !overflowed) {
-            match object.part {
+            match object.part() {
                 None => front.store.reweigh(&key, &object),
                 Some(_) => {
                     let bytes_max = settings.object_bytes_max;
+                    let fence = fence.expect("what was stored has a fence");
                     let now = Timestamp::now();
-                    front.store.combine(&key, &object, bytes_max, now);
+                    front.store.combine(&key, &object, fence, bytes_max, now);
                 }
             }
         }
@@ -578,12 +599,11 @@ impl FetchTask {
     /// Fills in what the answer varied on and its surrogate keys.
     fn describe(&self, object: &mut Object) {
         if let Vary::Fields(spec) = Vary::of(&object.head.fields) {
-            let key = spec.key_of(&self.fetch.request.fields);
             spec.names()
                 .for_each(|name| self.front.note_choice_by(name));
-            object.variant = Some((spec, key));
+            object.set_variant(Some(Variant::new(spec, &self.fetch.request.fields)));
         }
-        object.tags = tags(&object.head.fields).into();
+        object.set_tags(tags(&object.head.fields));
     }
 
     fn key(&self) -> Option<Key> {
@@ -618,10 +638,19 @@ impl FetchTask {
         self.store(&Arc::new(stand_in), now);
     }
 
-    fn forget(&self, stale: &Arc<Object>) {
-        if let Some(key) = self.key() {
-            self.front.store.remove(&key, stale);
-        }
+    /// Stores a renewed answer unless something else has taken the place of what it renews.
+    fn store_over(&self, stale: &Arc<Object>, object: &Arc<Object>, now: Timestamp) -> bool {
+        let (Some(key), Some(fence)) = (self.key(), self.fence()) else {
+            return false;
+        };
+        let store = &self.front.store;
+        store.renew(&key, stale, Arc::clone(object), fence, now) == Stored::Yes
+    }
+
+    /// Says whether it was still there.
+    fn forget(&self, stale: &Arc<Object>) -> bool {
+        self.key()
+            .is_some_and(|key| self.front.store.remove(&key, stale))
     }
 
     fn land(self, object: Arc<Object>, delivery: Delivery) {
@@ -719,15 +748,24 @@ fn keep_storable(
     whole
 }
 
-/// Moves the backend's body into the object until it ends, fails, or nobody is left to read it.
-async fn fill(body: &mut ResponseBody, writer: &mut BodyWriter) -> Result<(), FillEnded> {
+/// Moves the backend's body into the object until it ends, fails, passes `bytes_max`, or nobody is left to read it.
+async fn fill(
+    body: &mut ResponseBody,
+    writer: &mut BodyWriter,
+    mut bytes_max: u64,
+) -> Result<(), FillEnded> {
     loop {
         let piece = tokio::select! {
             piece = body.next() => piece?,
             () = writer.abandoned() => return Err(FillEnded::Abandoned(Abandoned)),
         };
         match piece {
-            Some(piece) => writer.push(piece).await?,
+            Some(piece) => {
+                bytes_max = bytes_max
+                    .checked_sub(piece.len() as u64)
+                    .ok_or(FillEnded::Length)?;
+                writer.push(piece).await?;
+            }
             None => return Ok(()),
         }
     }
@@ -772,7 +810,7 @@ async fn fill_around(
 /// Whether an answer is what a stored part lacks.
 fn is_the_rest(completes: &Completes, head: &ResponseHead) -> bool {
     let Completes { stored, missing } = completes;
-    let complete_len = stored.part.as_ref().map(|part| part.part.complete_len);
+    let complete_len = stored.part().map(|part| part.part.complete_len);
     Part::of(head).is_some_and(|part| {
         part.range == missing.range
             && Some(part.complete_len) == complete_len
@@ -808,7 +846,7 @@ fn may_share(object: &Object, delivery: &Delivery) -> bool {
         _ => {
             object.kind == Kind::Response
                 && object.is_fresh(Timestamp::now())
-                && !object.directives.no_cache.is_all()
+                && !object.directives.no_cache().is_all()
         }
     }
 }
@@ -827,7 +865,7 @@ fn hit_for_miss(object: &Object, mark: Duration, now: Timestamp) -> Object {
         times,
         object.xid,
     );
-    stand_in.variant.clone_from(&object.variant);
+    stand_in.set_variant(object.variant().cloned());
     // Without it the mark would count as banned as soon as there is a ban.
     stand_in.set_ban_mark(object.ban_mark());
     stand_in

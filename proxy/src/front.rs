@@ -150,7 +150,7 @@ impl Front {
     ) -> Option<Arc<Object>> {
         let object = self.find(key, &request.fields)?;
         // RFC 9110 §14.2: Range is for GET alone.
-        if object.part.is_some() && request.method != Method::Get {
+        if object.part().is_some() && request.method != Method::Get {
             return None;
         }
         if self.passes_bans(&object, request, now) {
@@ -229,7 +229,7 @@ impl Front {
         self.store.fence_all();
         let mut expired = 0;
         self.store.for_each(|_, object| {
-            if object.tags.iter().any(|own| tags.contains(own)) {
+            if object.tags().iter().any(|own| tags.contains(own)) {
                 object.expire(now);
                 expired += 1;
             }
@@ -410,7 +410,7 @@ impl BanSubject for BanObject<'_> {
     }
 
     fn has_tag(&self, tag: &str) -> bool {
-        self.0.tags.iter().any(|own| **own == *tag)
+        self.0.tags().iter().any(|own| **own == *tag)
     }
 }
 

@@ -96,10 +96,10 @@ fn walk(front: &Arc<Front>, reap: bool) {
     let mut dead = 0;
     front.store.for_each(|key, object| {
         if reap && object.is_dead(now) {
-            gone.push((Arc::clone(key), Arc::clone(object), Gone::Dead));
+            gone.push((Key::from(key), Arc::clone(object), Gone::Dead));
         } else if let Some(lurk) = &mut lurk {
             match lurk.test(object.ban_mark(), &BanObject(object), now) {
-                Verdict::Banned => gone.push((Arc::clone(key), Arc::clone(object), Gone::Banned)),
+                Verdict::Banned => gone.push((Key::from(key), Arc::clone(object), Gone::Banned)),
                 Verdict::Clear(mark) => object.set_ban_mark(mark),
             }
         }
@@ -115,6 +115,17 @@ fn walk(front: &Arc<Front>, reap: bool) {
         lurk.finish();
     }
     front.store.run_pending_tasks();
+    if reap {
+        give_freed_memory_back();
+    }
+}
+
+/// Lets the allocator return what has been free for a while to the system. mimalloc does that a second after a large
+/// piece became free, but only when it next handles one: in a process that has become idle, never. Its own call for it
+/// cannot be made from here, so a large piece, which is not touched, is taken and freed.
+pub fn give_freed_memory_back() {
+    const LARGE_BYTES: usize = 4 << 20;
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGE_BYTES)));
 }
 
 #[cfg(test)]

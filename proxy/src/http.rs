@@ -8,6 +8,6 @@ mod head;
 mod outgoing;
 
 pub use fields::{Field, Fields, InvalidField};
-pub(crate) use fields::{Seen, alphanumeric_or, is_token, trim};
+pub(crate) use fields::{alphanumeric_or, is_token, trim};
 pub use head::{Method, RequestHead, ResponseHead, Scheme, Version, reason_phrase};
 pub use outgoing::OutgoingHead;

@@ -7,9 +7,9 @@
 
 mod body;
 mod part;
+mod period;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::bans::Mark;
@@ -19,11 +19,13 @@ use crate::rules::cache_groups::groups;
 use crate::rules::freshness::{Lifetime, LifetimeKind, StoredTimes};
 use crate::rules::part::Asked;
 use crate::rules::storability::NotStored;
-use crate::rules::vary::{VaryKey, VarySpec};
+use crate::rules::vary::Variant;
 use crate::time::Timestamp;
 
-pub use body::{Abandoned, Body, BodyFailed, BodyReader, BodyWriter, Growth, Transit};
+pub use body::{Abandoned, Body, BodyFailed, BodyReader, BodyWriter, Growth, Outcome, Transit};
 pub use part::{StoredPart, Wanted};
+
+use period::Period;
 
 /// When an answer was made and how long it serves. VCL: `obj.age`, `obj.ttl`, `obj.grace`, `obj.keep`.
 ///
@@ -64,39 +66,45 @@ pub enum Kind {
 }
 
 /// An answer that clients can be served from.
+///
+/// A cache of small answers holds little else, so each byte here is one of a million objects. What few answers have is
+/// behind one pointer.
 #[derive(Debug)]
 pub struct Object {
     /// Status and end-to-end fields as stored; without Age.
     pub head: ResponseHead,
-    pub body: Arc<Body>,
+    pub body: Body,
     pub kind: Kind,
     /// The directives that decide on reuse, parsed once.
     pub directives: ResponseDirectives,
-    /// The varying fields and the values they had in the request that caused this answer.
-    pub variant: Option<(VarySpec, VaryKey)>,
-    /// Which part of the content this is; `None`: all of it.
-    pub part: Option<Box<StoredPart>>,
-    /// Surrogate keys, and the groups of Cache-Groups (RFC 9875).
-    pub tags: Box<[Box<str>]>,
+    particulars: Option<Box<Particulars>>,
     /// Number of the transaction that fetched it, for X-Varnish and logs.
     pub xid: u64,
     /// Of a mark: why the answer that it stands for was not stored.
     pub because: Option<NotStored>,
     born: Timestamp,
-    /// Milliseconds. The one time that changes: a soft purge ends it.
-    ttl: AtomicU64,
-    grace: Duration,
-    keep: Duration,
+    /// A [`Period`]. The one time that changes: a soft purge ends it.
+    ttl: AtomicU32,
+    grace: Period,
+    keep: Period,
     /// Bans up to this mark have been tested and do not match.
     ban_mark: AtomicU64,
     hits: AtomicU64,
+}
+
+/// What most answers do not have.
+#[derive(Clone, Debug, Default)]
+struct Particulars {
+    variant: Option<Variant>,
+    part: Option<StoredPart>,
+    tags: Box<[Box<str>]>,
 }
 
 impl Object {
     /// An object that the store does not know.
     pub fn new(
         head: ResponseHead,
-        body: Arc<Body>,
+        body: Body,
         kind: Kind,
         directives: ResponseDirectives,
         times: Times,
@@ -107,15 +115,13 @@ impl Object {
             body,
             kind,
             directives,
-            variant: None,
-            part: None,
-            tags: Box::default(),
+            particulars: None,
             xid,
             because: None,
             born: times.born,
-            ttl: AtomicU64::new(millis(times.ttl)),
-            grace: times.grace,
-            keep: times.keep,
+            ttl: AtomicU32::new(Period::from(times.ttl).to_bits()),
+            grace: Period::from(times.grace),
+            keep: Period::from(times.keep),
             ban_mark: AtomicU64::new(0),
             hits: AtomicU64::new(0),
         }
@@ -142,8 +148,8 @@ impl Object {
     /// Whether the origin chose this answer by a field that it knows only in `request`'s form. `name` is in
     /// lower case.
     pub fn was_chosen_by(&self, name: &str, request: &Fields) -> bool {
-        self.variant.as_ref().is_some_and(|(spec, key)| {
-            spec.names().any(|varied| varied == name) && spec.key_of(request) == *key
+        self.variant().is_some_and(|variant| {
+            variant.spec().names().any(|varied| varied == name) && variant.is_of(request)
         })
     }
 
@@ -151,8 +157,8 @@ impl Object {
         Times {
             born: self.born,
             ttl: self.ttl(),
-            grace: self.grace,
-            keep: self.keep,
+            grace: self.grace.into(),
+            keep: self.keep.into(),
         }
     }
 
@@ -170,7 +176,7 @@ impl Object {
 
     /// Freshness lifetime, counted from birth.
     pub fn ttl(&self) -> Duration {
-        Duration::from_millis(self.ttl.load(Ordering::Relaxed))
+        Period::from_bits(self.ttl.load(Ordering::Relaxed)).into()
     }
 
     /// RFC 9111 §4.2.3 `current_age`.
@@ -187,14 +193,14 @@ impl Object {
         self.age(now)
             >= self
                 .ttl()
-                .saturating_add(self.grace)
-                .saturating_add(self.keep)
+                .saturating_add(self.grace.into())
+                .saturating_add(self.keep.into())
     }
 
     /// Ends the freshness now; grace and keep count from here. A soft purge.
     pub fn expire(&self, now: Timestamp) {
-        let age = millis(self.age(now));
-        self.ttl.fetch_min(age, Ordering::Relaxed);
+        let age = Period::from(self.age(now));
+        self.ttl.fetch_min(age.to_bits(), Ordering::Relaxed);
     }
 
     /// The mark up to which bans have been tested against this object.
@@ -215,28 +221,77 @@ impl Object {
         self.hits.load(Ordering::Relaxed)
     }
 
+    /// The varying fields and the values they had in the request that caused this answer.
+    pub fn variant(&self) -> Option<&Variant> {
+        self.particulars.as_ref()?.variant.as_ref()
+    }
+
+    pub fn set_variant(&mut self, variant: Option<Variant>) {
+        if variant.is_some() || self.particulars.is_some() {
+            self.particulars_mut().variant = variant;
+        }
+    }
+
+    /// Which part of the content this is; `None`: all of it.
+    pub fn part(&self) -> Option<&StoredPart> {
+        self.particulars.as_ref()?.part.as_ref()
+    }
+
+    pub fn set_part(&mut self, part: Option<StoredPart>) {
+        if part.is_some() || self.particulars.is_some() {
+            self.particulars_mut().part = part;
+        }
+    }
+
+    /// Surrogate keys, and the groups of Cache-Groups (RFC 9875).
+    pub fn tags(&self) -> &[Box<str>] {
+        let particulars = self.particulars.as_ref();
+        particulars.map_or(&[], |particulars| &particulars.tags)
+    }
+
+    pub fn set_tags(&mut self, tags: Vec<Box<str>>) {
+        if !tags.is_empty() || self.particulars.is_some() {
+            self.particulars_mut().tags = tags.into();
+        }
+    }
+
+    fn particulars_mut(&mut self) -> &mut Particulars {
+        self.particulars.get_or_insert_default()
+    }
+
     /// Bytes this object holds, overhead included: what the cache's size bound counts.
     pub fn weight(&self) -> u64 {
-        let tags: usize = self
-            .tags
-            .iter()
-            .map(|tag| tag.len() + size_of::<Box<str>>())
-            .sum();
-        let variant = self
-            .variant
-            .as_ref()
-            .map_or(0, |(spec, key)| spec.heap_bytes() + key.heap_bytes());
-        let part = self.part.as_ref().map_or(0, |part| {
-            size_of::<StoredPart>() + part.asked.as_ref().map_or(0, Asked::heap_bytes)
-        });
-        let fixed = size_of::<Object>()
-            + 2 * size_of::<usize>()
+        let particulars = self.particulars.as_ref();
+        let beside = block_bytes(size_of::<Object>() + 2 * size_of::<usize>())
+            + self.head.reason.len()
             + self.head.fields.heap_bytes()
-            + tags
-            + part
-            + variant;
-        fixed as u64 + self.body.weight()
+            + self.directives.heap_bytes()
+            + particulars.map_or(0, |particulars| particulars.weight());
+        beside as u64 + self.body.weight()
     }
+}
+
+impl Particulars {
+    fn weight(&self) -> usize {
+        let variant = self.variant.as_ref().map_or(0, Variant::heap_bytes);
+        let asked = self.part.as_ref().and_then(|part| part.asked.as_ref());
+        let tags = self.tags.iter();
+        let tags: usize = tags.map(|tag| tag.len() + size_of::<Box<str>>()).sum();
+        size_of::<Particulars>() + variant + asked.map_or(0, Asked::heap_bytes) + tags
+    }
+}
+
+/// What the allocator takes for so many bytes: it has four sizes of blocks between one power of two and the next, and
+/// large blocks are whole pages. Weights that leave this out are a tenth too low for small objects.
+fn block_bytes(bytes: usize) -> usize {
+    const PAGE_BYTES: usize = 4096;
+    let step = match bytes {
+        0 => return 0,
+        1..=128 => 16,
+        _ if bytes > 8 * PAGE_BYTES => PAGE_BYTES,
+        _ => bytes.next_power_of_two() / 8,
+    };
+    bytes.next_multiple_of(step)
 }
 
 /// What an answer can be invalidated by beside its URL: its surrogate keys and its groups (RFC 9875). All hosts are
@@ -256,8 +311,4 @@ pub fn surrogate_keys(fields: &Fields) -> Vec<Box<str>> {
         .flat_map(str::split_ascii_whitespace)
         .map(Box::from)
         .collect()
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

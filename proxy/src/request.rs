@@ -44,6 +44,9 @@ const RESTARTS_MAX: u32 = 4;
 /// answer varied on something that nobody knew it would.
 const FLIGHTS_MAX: u32 = 3;
 
+/// Parts of one content that are fetched before the next range is answered from the whole.
+const PARTS_BEFORE_WHOLE: usize = 8;
+
 /// The states between two decisions.
 #[derive(Debug)]
 enum State {
@@ -271,7 +274,7 @@ impl Machine<'_> {
                 self.hit(object, Source::StaleHit)
             }
             Hit::Miss => {
-                let is_usable = object.is_fresh(now) && !object.directives.no_cache.is_all();
+                let is_usable = object.is_fresh(now) && !object.directives.no_cache().is_all();
                 self.record.forwarded = Some(match is_usable {
                     true => ForwardReason::Request,
                     false => ForwardReason::Stale,
@@ -357,7 +360,7 @@ impl Machine<'_> {
     ) -> Result<State, ClientError> {
         let asked = match self.ask_miss(stale.as_deref()) {
             Err(instead) => return Ok(instead),
-            Ok(asked) => asked,
+            Ok(asked) => asked.filter(|_| !self.is_asked_for_in_pieces(&key)),
         };
         self.record.flights += 1;
         if self.record.flights > FLIGHTS_MAX {
@@ -401,12 +404,9 @@ impl Machine<'_> {
         let now = Timestamp::now();
         self.settle_forwarded();
         let fields = &self.request.head.fields;
-        let mine = object
-            .variant
-            .as_ref()
-            .is_none_or(|(spec, key)| spec.key_of(fields) == *key);
+        let mine = object.variant().is_none_or(|variant| variant.is_of(fields));
         let matches = evaluate(&self.request.head, &object.head) != Precondition::Undecided;
-        let has_it = object.part.is_none() || object.wanted_of_part(fields).is_some();
+        let has_it = object.part().is_none() || object.wanted_of_part(fields).is_some();
         if !mine || !has_it || !matches || !self.front.passes_bans(&object, &self.request.head, now)
         {
             return Ok(State::Hash);
@@ -469,40 +469,55 @@ impl Machine<'_> {
         if let Some(part) = &completes {
             part::ask_for(&mut fetch.head.fields, &part.missing);
         }
-        self.fetch(fetch, sharing, ban_mark, None, completes).await
+        self.fetch(fetch, sharing, ban_mark, None, None, completes)
+            .await
+    }
+
+    /// Whether so many parts of one content are stored that the whole costs the backend less than more of them: each
+    /// range that nobody asked for before would be a fetch, and there are as many as a client likes.
+    fn is_asked_for_in_pieces(&self, key: &PrimaryKey) -> bool {
+        let fields = &self.request.head.fields;
+        let parts = self.front.store.parts(key.as_bytes(), fields);
+        let whole = parts.first().and_then(|newest| newest.part());
+        parts.len() >= PARTS_BEFORE_WHOLE
+            && whole.is_some_and(|stored| {
+                stored.part.complete_len <= self.front.settings().object_bytes_max
+            })
     }
 
     /// The stored part that a request for the whole may be answered with, once the rest is here.
     fn part_to_complete(&self, key: &Key) -> Option<Completes> {
         let request = &self.request.head;
         let stored = self.front.store.part(key, &request.fields)?;
-        let whole = stored.part.as_ref()?.part.complete_len;
+        let whole = stored.part()?.part.complete_len;
         if whole > self.current.settings.object_bytes_max
             || !self.front.passes_bans(&stored, request, Timestamp::now())
         {
             return None;
         }
         let received = stored.received_part()?;
-        let missing = part::missing(&stored.head, &stored.part.as_ref()?.part, &received)?;
+        let missing = part::missing(&stored.head, &stored.part()?.part, &received)?;
         Some(Completes { stored, missing })
     }
 
     async fn pass(&mut self) -> Result<State, ClientError> {
         let mut fetch = self.private_fetch();
+        // Both before the look-up: what an invalidation ends in between must not be renewed.
+        let ban_mark = self.front.bans.hold();
+        let target = self.target(&fetch);
         // Its answer says what a GET would get (RFC 9111 §4.3.5).
-        if self.request.head.method == Method::Head && !self.request.directives.no_store {
-            let key = self.policy.hash(&self.request);
+        if let Some((key, _)) = &target
+            && self.request.head.method == Method::Head
+        {
             let as_get = RequestHead {
                 method: Method::Get,
                 ..self.request.head.clone()
             };
-            let stored = self
-                .front
-                .look_up(key.as_bytes(), &as_get, Timestamp::now());
+            let stored = self.front.look_up(key, &as_get, Timestamp::now());
             fetch.stale =
-                stored.filter(|stored| stored.kind == Kind::Response && stored.part.is_none());
+                stored.filter(|stored| stored.kind == Kind::Response && stored.part().is_none());
         }
-        self.fetch(fetch, Sharing::Private, self.front.bans.hold(), None, None)
+        self.fetch(fetch, Sharing::Private, ban_mark, target, None, None)
             .await
     }
 
@@ -513,6 +528,7 @@ impl Machine<'_> {
             fetch,
             Sharing::Private,
             self.front.bans.hold(),
+            None,
             upgrade,
             None,
         )
@@ -530,10 +546,10 @@ impl Machine<'_> {
         fetch: Fetch,
         sharing: Sharing,
         ban_mark: HeldMark,
+        target: Option<(Key, Fence)>,
         upgrade: Option<Box<str>>,
         completes: Option<Completes>,
     ) -> Result<State, ClientError> {
-        let target = self.target(&fetch);
         let (asker, mut answer) = answer();
         self.record.purpose = Some(fetch.purpose);
         let body = match fetch.purpose {
@@ -609,11 +625,22 @@ impl Machine<'_> {
         }
     }
 
-    /// Where the answer to a private fetch may change what is stored, and how the fence stands there.
+    /// Where the answer to a private fetch may change what is stored, and how the fence stands there. Nowhere for a
+    /// request that could make the backend answer for something else than a shared fetch asks for: a pass takes
+    /// nothing out of what the client sent.
     fn target(&self, fetch: &Fetch) -> Option<(Key, Fence)> {
-        if fetch.purpose != Purpose::Pass
-            || !matches!(fetch.head.method, Method::Head | Method::Post)
-        {
+        let speaks_of_target = match fetch.head.method {
+            Method::Post => true,
+            // Content is in no key. And only the origin can say that a match holds: nothing stored may stand in.
+            Method::Head => {
+                let asks_for_a_match = ["If-Match", "If-Unmodified-Since"]
+                    .iter()
+                    .any(|name| fetch.head.fields.contains(name));
+                !asks_for_a_match && !self.request.has_body && !self.request.directives.no_store
+            }
+            _ => false,
+        };
+        if !speaks_of_target || !forward::speaks_for_all(&fetch.head) {
             return None;
         }
         let key = Key::from(self.policy.hash(&self.request).as_bytes());

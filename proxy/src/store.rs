@@ -11,6 +11,7 @@
 //!   moka's own.
 
 mod flight;
+mod index_key;
 mod inspect;
 mod variants;
 
@@ -23,7 +24,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::http::Fields;
 use crate::metrics::{Counter, Metrics};
-use crate::object::{Kind, Object};
+use crate::object::{Kind, Object, Outcome};
 use crate::rules::cache_status::ForwardReason;
 use crate::rules::key::PrimaryKey;
 use crate::rules::part::Asked;
@@ -32,6 +33,8 @@ use crate::time::Timestamp;
 
 pub use flight::{Boarding, Landing, Lead, Seat};
 pub use variants::Variants;
+
+use index_key::IndexKey;
 
 /// A cache key in canonical form ([`crate::rules::key`]), as the store keeps it.
 pub type Key = Arc<[u8]>;
@@ -60,7 +63,8 @@ pub struct StoreSettings {
 /// All objects that requests can find.
 #[derive(Debug)]
 pub struct Store {
-    index: moka::sync::Cache<Key, Arc<Entry>, foldhash::fast::RandomState>,
+    /// A change makes a new value, so that what moka weighs, replaces and evicts is always what it was given.
+    index: moka::sync::Cache<IndexKey, Variants, foldhash::fast::RandomState>,
     shards: Box<[Mutex<Shard>]>,
     hasher: foldhash::fast::RandomState,
     settings: StoreSettings,
@@ -105,15 +109,6 @@ struct FlightKey {
     asked: Option<Asked>,
 }
 
-/// One URL's objects. A change makes a new entry, so that what moka weighs, replaces and evicts is always what
-/// it was given.
-#[derive(Debug)]
-struct Entry {
-    variants: Variants,
-    /// [`Variants::weight`] when the entry was made.
-    weight: u64,
-}
-
 /// The fence's position when a fetch began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fence(u64);
@@ -124,6 +119,8 @@ pub enum Stored {
     Yes,
     /// An invalidation came after the fetch began.
     Fenced,
+    /// What it renews has given way to something newer.
+    Superseded,
 }
 
 /// How an invalidation treats what it finds.
@@ -142,12 +139,12 @@ impl Store {
         let hasher = foldhash::fast::RandomState::default();
         let index = moka::sync::Cache::builder()
             .max_capacity(settings.memory_bytes / WEIGHT_UNIT)
-            .weigher(|key: &Key, entry: &Arc<Entry>| {
-                let bytes = key.len() as u64 + ENTRY_OVERHEAD + entry.weight;
+            .weigher(|key: &IndexKey, variants: &Variants| {
+                let bytes = key.heap_bytes() as u64 + ENTRY_OVERHEAD + variants.weight();
                 u32::try_from(bytes.div_ceil(WEIGHT_UNIT)).unwrap_or(u32::MAX)
             })
-            .eviction_listener(move |_, entry: Arc<Entry>, cause| {
-                let objects = entry.variants.len() as u64;
+            .eviction_listener(move |_, variants: Variants, cause| {
+                let objects = variants.len() as u64;
                 left.fetch_sub(objects, Ordering::Relaxed);
                 if cause == moka::notification::RemovalCause::Size {
                     counted.add(Counter::ObjectsEvicted, objects);
@@ -168,12 +165,12 @@ impl Store {
     /// The object that answers a request with these fields: the newest of those whose varying fields agree
     /// (RFC 9111 §4.1). It may be stale, or a mark.
     pub fn get(&self, key: &[u8], request: &Fields) -> Option<Arc<Object>> {
-        self.index.get(key)?.variants.select(request).cloned()
+        self.index.get(key)?.into_selected(request)
     }
 
     /// The values of the fields that stored answers vary on, for coalescing what will be the same object.
     fn expected_variant(&self, key: &[u8], request: &Fields) -> Option<VaryKey> {
-        self.index.get(key)?.variants.expected_variant(request)
+        self.index.get(key)?.expected_variant(request)
     }
 
     /// Joins the fetch under way for this key and variant, or begins one. `seen` is what the caller's
@@ -230,6 +227,30 @@ impl Store {
     /// Stores an object in place of the one with the same variant, unless its fetch began before an
     /// invalidation.
     pub fn insert(&self, key: &Key, object: Arc<Object>, fence: Fence, now: Timestamp) -> Stored {
+        self.insert_where(key, object, fence, now, |_| true)
+    }
+
+    /// The same in place of `stored`, which it renews, if that is stored still: for a renewal that no flight keeps
+    /// apart from other fetches.
+    pub fn renew(
+        &self,
+        key: &Key,
+        stored: &Arc<Object>,
+        object: Arc<Object>,
+        fence: Fence,
+        now: Timestamp,
+    ) -> Stored {
+        self.insert_where(key, object, fence, now, |here| here.contains(stored))
+    }
+
+    fn insert_where(
+        &self,
+        key: &Key,
+        object: Arc<Object>,
+        fence: Fence,
+        now: Timestamp,
+        fits: impl FnOnce(&Variants) -> bool,
+    ) -> Stored {
         let shard = self.shard(key);
         if shard.fences[self.place(key).fence] != fence.0 {
             drop(shard);
@@ -240,9 +261,11 @@ impl Store {
             }
             return Stored::Fenced;
         }
-        let before = self.index.get(key);
-        let change = before.map_or_else(Variants::default, |entry| entry.variants.clone());
-        let (after, left) = change.with(object, self.settings.variants_max, now);
+        let before = self.index.get(&**key).unwrap_or_default();
+        if !fits(&before) {
+            return Stored::Superseded;
+        }
+        let (after, left) = before.with(object, self.settings.variants_max, now);
         self.metrics.add(Counter::ObjectsExpired, left.dead as u64);
         self.metrics
             .add(Counter::ObjectsEvicted, left.crowded as u64);
@@ -251,29 +274,29 @@ impl Store {
         Stored::Yes
     }
 
-    /// Weighs an entry anew after one of its objects has grown to its full size.
+    /// Weighs an entry anew after one of its objects has grown to its full size, unless that was foreseen: each change
+    /// of an entry leaves a second copy of its key in moka.
     pub fn reweigh(&self, key: &Key, object: &Arc<Object>) {
+        if object.body.settle() == Outcome::AsExpected {
+            return;
+        }
         let _shard = self.shard(key);
-        if let Some(entry) = self.index.get(key)
-            && entry.variants.contains(object)
+        if let Some(variants) = self.index.get(&**key)
+            && variants.contains(object)
         {
-            self.put(key, entry.variants.reweighed(object));
+            self.put(key, variants.reweighed(object));
         }
     }
 
     /// Why [`Store::get`] gives nothing (RFC 9211 §2.2).
     pub fn lacks(&self, key: &[u8], request: &Fields) -> ForwardReason {
-        let Some(entry) = self.index.get(key) else {
+        let Some(variants) = self.index.get(key) else {
             return ForwardReason::UriMiss;
         };
-        if entry.variants.parts_for(request).next().is_some() {
+        if variants.parts_for(request).next().is_some() {
             return ForwardReason::Partial;
         }
-        match entry
-            .variants
-            .iter()
-            .any(|object| object.kind == Kind::Response)
-        {
+        match variants.iter().any(|object| object.kind == Kind::Response) {
             true => ForwardReason::VaryMiss,
             false => ForwardReason::UriMiss,
         }
@@ -281,24 +304,45 @@ impl Store {
 
     /// The newest part of what a request for the whole would get.
     pub fn part(&self, key: &[u8], request: &Fields) -> Option<Arc<Object>> {
-        let entry = self.index.get(key)?;
-        entry.variants.parts_for(request).next().cloned()
+        let variants = self.index.get(key)?;
+        variants.parts_for(request).next().cloned()
+    }
+
+    /// All parts of what a request for the whole would get, the newest first.
+    pub fn parts(&self, key: &[u8], request: &Fields) -> Vec<Arc<Object>> {
+        let found = self.index.get(key);
+        let parts = found
+            .iter()
+            .flat_map(|variants| variants.parts_for(request));
+        parts.map(Arc::clone).collect()
     }
 
     /// Puts a part that is now complete together with those that it fits (RFC 9111 §3.4), and weighs it anew.
-    /// Makes nothing larger than `bytes_max`.
-    pub fn combine(&self, key: &Key, object: &Arc<Object>, bytes_max: u64, now: Timestamp) {
-        let _shard = self.shard(key);
-        let Some(entry) = self.index.get(key) else {
+    /// Makes nothing larger than `bytes_max`, and nothing at all of what an invalidation has come for since: one by
+    /// tags expires objects one by one, and could miss what is made of them meanwhile.
+    pub fn combine(
+        &self,
+        key: &Key,
+        object: &Arc<Object>,
+        fence: Fence,
+        bytes_max: u64,
+        now: Timestamp,
+    ) {
+        let shard = self.shard(key);
+        if shard.fences[self.place(key).fence] != fence.0 {
+            drop(shard);
+            return self.reweigh(key, object);
+        }
+        let Some(before) = self.index.get(&**key) else {
             return;
         };
-        if !entry.variants.contains(object) {
+        if !before.contains(object) {
             return;
         }
-        let mut variants = entry.variants.reweighed(object);
+        let mut variants = before.reweighed(object);
         let mut newest = Arc::clone(object);
         // Each turn leaves one part less, so there is an end.
-        while newest.part.is_some() {
+        while newest.part().is_some() {
             let fitting = variants.parts_like(&newest).find_map(|other| {
                 let both = newest.combined_with(other, bytes_max)?;
                 Some((Arc::clone(other), Arc::new(both)))
@@ -317,17 +361,17 @@ impl Store {
     /// past every use.
     pub fn remove(&self, key: &[u8], object: &Arc<Object>) -> bool {
         let _shard = self.shard(key);
-        let Some(entry) = self.index.get(key) else {
+        let Some(before) = self.index.get(key) else {
             return false;
         };
-        if !entry.variants.contains(object) {
+        if !before.contains(object) {
             return false;
         }
-        let after = entry.variants.without(object);
+        let after = before.without(object);
         if after.is_empty() {
             self.drop_entry(key);
         } else {
-            self.put(&Key::from(key), after);
+            self.put(key, after);
         }
         true
     }
@@ -339,21 +383,23 @@ impl Store {
         let mut shard = self.shard(key);
         shard.fences[self.place(key).fence] += 1;
         shard.flights.retain(|flying, _| *flying.url != *key);
-        let Some(entry) = self.index.get(key) else {
+        let Some(variants) = self.index.get(key) else {
             return 0;
         };
-        let found = entry.variants.len();
+        let found = variants.len();
         match removal {
             Removal::Hard => self.drop_entry(key),
-            Removal::Soft(now) => entry.variants.iter().for_each(|object| object.expire(now)),
+            Removal::Soft(now) => variants.iter().for_each(|object| object.expire(now)),
         }
         found
     }
 
     /// Calls `visit` for every stored object. Sees objects that stay for the whole call; others maybe.
-    pub fn for_each(&self, mut visit: impl FnMut(&Key, &Arc<Object>)) {
-        for (key, entry) in &self.index {
-            entry.variants.iter().for_each(|object| visit(&key, object));
+    pub fn for_each(&self, mut visit: impl FnMut(&[u8], &Arc<Object>)) {
+        for (key, variants) in &self.index {
+            variants
+                .iter()
+                .for_each(|object| visit(key.as_bytes(), object));
         }
     }
 
@@ -371,7 +417,12 @@ impl Store {
     pub fn clear(&self) {
         self.fence_all();
         self.index.invalidate_all();
-        self.index.run_pending_tasks();
+        // Each round has a bound of its own.
+        let mut left = u64::MAX;
+        while self.len() < left {
+            left = self.len();
+            self.index.run_pending_tasks();
+        }
     }
 
     /// Bytes held by objects, as moka counts them.
@@ -408,12 +459,10 @@ impl Store {
         self.index.run_pending_tasks();
     }
 
-    fn put(&self, key: &Key, variants: Variants) {
+    fn put(&self, key: &[u8], variants: Variants) {
         self.objects
             .fetch_add(variants.len() as u64, Ordering::Relaxed);
-        let weight = variants.weight();
-        let entry = Arc::new(Entry { variants, weight });
-        self.index.insert(Arc::clone(key), entry);
+        self.index.insert(IndexKey::from(key), variants);
     }
 
     fn shard(&self, key: &[u8]) -> MutexGuard<'_, Shard> {

@@ -150,7 +150,7 @@ impl DryRun<'_> {
             .variants(key.as_bytes())
             .unwrap_or_default();
         let selected = select(&variants, fields)
-            .filter(|object| object.part.is_none() || self.request.head.method == Method::Get)
+            .filter(|object| object.part().is_none() || self.request.head.method == Method::Get)
             .map(Arc::clone);
         let has_parts = variants.parts_for(fields).next().is_some();
         let ban = selected.as_ref().and_then(|object| {
@@ -326,8 +326,11 @@ impl DryRun<'_> {
         let times = object.times();
         let field = |name: &str| object.head.fields.get(name).map(shown);
         let fields = &self.request.head.fields;
-        let varies_on = object.variant.iter().flat_map(|(spec, _)| spec.names());
-        let own_window = object.directives.stale_if_error;
+        let varies_on = object
+            .variant()
+            .into_iter()
+            .flat_map(|variant| variant.spec().names());
+        let own_window = object.directives.stale_if_error();
         StoredAnswer {
             status: object.head.status,
             bytes: object.body.complete_bytes(),
@@ -390,7 +393,10 @@ fn stored_url(variants: &Variants, now: Timestamp) -> Option<StoredUrl> {
             Kind::Response => answers += 1,
             Kind::HitForMiss | Kind::Private => marks += 1,
         }
-        let names = object.variant.iter().flat_map(|(spec, _)| spec.names());
+        let names = object
+            .variant()
+            .into_iter()
+            .flat_map(|variant| variant.spec().names());
         varies_on.extend(names.map(str::to_owned));
     }
     (answers + marks > 0).then(|| StoredUrl {
@@ -410,9 +416,9 @@ fn lifetime(object: &Object, settings: Option<&CacheSettings>) -> Lifetime {
     let given = heuristics.map(|heuristics| {
         freshness::lifetime(&object.head, directives, object.times().born, &heuristics)
     });
-    let source = if directives.s_maxage.is_some() {
+    let source = if directives.s_maxage().is_some() {
         LifetimeSource::SMaxAge(field())
-    } else if directives.max_age.is_some() {
+    } else if directives.max_age().is_some() {
         LifetimeSource::MaxAge(field())
     } else if freshness::is_explicit(&object.head, directives) {
         LifetimeSource::Expires
@@ -434,7 +440,7 @@ fn lifetime(object: &Object, settings: Option<&CacheSettings>) -> Lifetime {
 
 /// The field that the directives come from (RFC 9213 §2.2).
 fn field_of(directives: &ResponseDirectives, settings: Option<&CacheSettings>) -> String {
-    match (directives.source, settings) {
+    match (directives.source(), settings) {
         (Source::Targeted(index), Some(settings)) => {
             let name = settings.targeted_fields.get(index);
             name.map_or("a targeted field", String::as_str).to_owned()

@@ -68,7 +68,7 @@ words! {
     RequestContent => "RFC 9110 §9.3.1", "the request had content, which is in no key";
     Status => "RFC 9111 §3", "its status is no final one, or a 304 that confirmed nothing";
     Partial => "RFC 9111 §3.3", "it was a part that nobody asked for, or that does not tell its place in the whole";
-    Condition => "RFC 9111 §4.3.2", "it answered the request's condition or range and not its target";
+    Condition => "RFC 9111 §4.3.2", "it answered, or may have answered, the request's condition or range and not its target";
     RequestNoStore => "RFC 9111 §5.2.1.5", "the request had no-store";
     NoStore => "RFC 9111 §5.2.2.5", "the answer had no-store";
     NotUnderstood => "RFC 9111 §5.2.2.3", "the answer had must-understand, and its status is not known here";

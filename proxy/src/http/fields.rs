@@ -47,30 +47,31 @@ pub struct Fields {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
     layout: Layout,
-    /// What may be among the fields: set as they come, and kept when they go.
-    seen: Seen,
+    /// Names that came, also of fields that went.
+    names: Names,
 }
 
-/// Names that a connection has a say in, of which most heads have few.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Seen {
-    pub(crate) date: bool,
-    pub(crate) content_length: bool,
-    /// Connection, Keep-Alive, Proxy-Connection or Transfer-Encoding.
-    pub(crate) of_this_hop: bool,
-}
+/// A set of names that may say yes where it should say no: most questions about a head are about fields that it has
+/// not, and are answered here.
+#[derive(Clone, Copy, Debug, Default)]
+struct Names(u64);
 
-impl Seen {
+impl Names {
+    fn bit(name: &[u8]) -> u64 {
+        let (Some(first), Some(last)) = (name.first(), name.last()) else {
+            return 0;
+        };
+        // In lower case, as far as letters go.
+        let (first, last) = (usize::from(first | 0x20), usize::from(last | 0x20));
+        1 << ((first ^ last.rotate_left(2) ^ name.len().rotate_left(3)) % 64)
+    }
+
     fn note(&mut self, name: &[u8]) {
-        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
-        match name.len() {
-            4 => self.date |= is("date"),
-            14 => self.content_length |= is("content-length"),
-            10 => self.of_this_hop |= is("connection") || is("keep-alive"),
-            16 => self.of_this_hop |= is("proxy-connection"),
-            17 => self.of_this_hop |= is("transfer-encoding"),
-            _ => {}
-        }
+        self.0 |= Names::bit(name);
+    }
+
+    fn may_hold(self, name: &str) -> bool {
+        self.0 & Names::bit(name.as_bytes()) != 0
     }
 }
 
@@ -99,13 +100,8 @@ impl Fields {
             bytes: Vec::with_capacity(bytes + fields * LINE_OVERHEAD),
             entries: Vec::with_capacity(fields),
             layout: Layout::Lines,
-            seen: Seen::default(),
+            names: Names::default(),
         }
-    }
-
-    /// What may be among the fields; never wrong where it says no.
-    pub(crate) fn seen(&self) -> Seen {
-        self.seen
     }
 
     /// Reads lines, each ended by CRLF, in place of what the list holds. `fields_max` is a bound on their number
@@ -145,7 +141,7 @@ impl Fields {
         if !is_token(name) {
             return Err(InvalidField::Name);
         }
-        self.seen.note(name);
+        self.names.note(name);
         let value = trim(rest);
         if !is_field_value(value) {
             // Names are ASCII by now.
@@ -186,7 +182,7 @@ impl Fields {
         self.bytes.clear();
         self.entries.clear();
         self.layout = Layout::Lines;
-        self.seen = Seen::default();
+        self.names = Names::default();
     }
 
     /// Bytes held by names and values: what an object that keeps this list costs beyond the struct.
@@ -208,16 +204,20 @@ impl Fields {
     /// # Panics
     /// As there; and `write` must only append.
     pub fn append_with(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
-        self.seen.note(name.as_bytes());
+        self.append_line(name.as_bytes(), write);
+    }
+
+    fn append_line(&mut self, name: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
+        self.names.note(name);
         let name_start = self.bytes.len();
-        self.bytes.extend_from_slice(name.as_bytes());
+        self.bytes.extend_from_slice(name);
         self.bytes.extend_from_slice(b": ");
         let value_start = self.bytes.len();
         write(&mut self.bytes);
         let value = &self.bytes[value_start..];
         debug_assert!(
-            is_token(name.as_bytes()) && is_field_value(value),
-            "{name}: {value:?}"
+            is_token(name) && is_field_value(value),
+            "{name:?}: {value:?}"
         );
         self.entries.push(Entry {
             name_start: name_start as u32,
@@ -257,6 +257,9 @@ impl Fields {
 
     /// Removes every line of `name`. Says whether there was one.
     pub fn remove(&mut self, name: &str) -> bool {
+        if !self.names.may_hold(name) {
+            return false;
+        }
         let before = self.entries.len();
         let Fields { bytes, entries, .. } = self;
         entries.retain(|entry| !is_named(bytes, entry, name));
@@ -282,6 +285,9 @@ impl Fields {
 
     /// The first line of `name`.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
+        if !self.names.may_hold(name) {
+            return None;
+        }
         let entry = self
             .entries
             .iter()
@@ -297,7 +303,11 @@ impl Fields {
 
     /// Every line of `name` in order.
     pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a {
-        self.entries
+        let entries = match self.names.may_hold(name) {
+            true => &*self.entries,
+            false => &[],
+        };
+        entries
             .iter()
             .filter(move |entry| is_named(&self.bytes, entry, name))
             .map(|entry| value_of(&self.bytes, entry))
@@ -355,10 +365,23 @@ impl Fields {
             bytes: Vec::with_capacity(self.bytes.len() + BYTES),
             entries: Vec::with_capacity(self.entries.len() + FIELDS),
             layout: self.layout,
-            seen: self.seen,
+            names: self.names,
         };
         copy.bytes.extend_from_slice(&self.bytes);
         copy.entries.extend_from_slice(&self.entries);
+        copy
+    }
+
+    /// A copy of the fields for whose names `keep` says so.
+    pub fn filtered(&self, mut keep: impl FnMut(&[u8]) -> bool) -> Fields {
+        let mut copy = Fields {
+            bytes: Vec::with_capacity(self.bytes.len()),
+            entries: Vec::with_capacity(self.entries.len()),
+            ..Fields::default()
+        };
+        for (name, value) in self.iter_bytes().filter(|(name, _)| keep(name)) {
+            copy.append_line(name, |out| out.extend_from_slice(value));
+        }
         copy
     }
 

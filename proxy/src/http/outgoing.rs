@@ -82,8 +82,8 @@ impl<'a> OutgoingHead<'a> {
     }
 
     /// Takes another head in place of the object's; what was added stays.
-    pub fn rebase(&mut self, stored: &'a ResponseHead) {
-        self.stored = Cow::Borrowed(stored);
+    pub fn replace(&mut self, stored: ResponseHead) {
+        self.stored = Cow::Owned(stored);
     }
 
     /// The memory for the next.

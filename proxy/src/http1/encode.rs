@@ -47,6 +47,9 @@ pub fn write_response_head(out: &mut Vec<u8>, head: &ResponseHead, framing: Sent
 
 /// Appends the status line, for heads written piece by piece.
 pub fn write_status_line(out: &mut Vec<u8>, head: &ResponseHead) {
+    if head.status == 200 && &*head.reason == "OK" {
+        return out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+    }
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(itoa::Buffer::new().format(head.status).as_bytes());
     out.push(b' ');

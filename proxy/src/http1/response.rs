@@ -42,11 +42,15 @@ pub fn parse_response(
     let (version, status, reason) = split_status_line(status_line)?;
     let fields = section.fields(Fields::new())?;
     let control = ControlFields::of(&fields);
+    let mut persistence = control.persistence(version);
     let declared = match control.has_undefined_coding(version) {
-        true => Declared::Nothing,
+        true => {
+            // Whatever follows such a head, also where no body can: nobody can tell where it ends.
+            persistence = Persistence::Close;
+            Declared::Nothing
+        }
         false => control.declared(version)?,
     };
-    let mut persistence = control.persistence(version);
     let framing = match (status, method) {
         (204, _) | (100..200, _) => {
             // RFC 9112 §6.3: these end with the head, whatever they declare; but who declares a body may send one.

@@ -8,18 +8,24 @@
 //! Lock order: none; the one mutex is never held over an await.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwapOption;
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::block_bytes;
 use crate::http::Fields;
 
 /// Bodies up to this size end as one piece, so that a hit is one copy and one write.
 const ONE_PIECE_BYTES: u64 = 64 * 1024;
+
+/// Complete bodies up to this size are copied once more rather than have a second block on the heap.
+const COPIED_BYTES_MAX: usize = 4096;
 
 /// What a body in transit may hold when all of them together hold too much: enough for a client to be sent
 /// something while more is read.
@@ -123,23 +129,53 @@ pub struct BodyFailed;
 #[error("nobody reads this body any more")]
 pub struct Abandoned;
 
-/// Bytes in order of arrival, complete or still growing.
-#[derive(Debug)]
+/// Bytes in order of arrival, complete or still growing. A handle: a copy is of the same body.
+///
+/// An object holds its body in itself, and most objects are small and complete: so that one costs a `Bytes` here and
+/// nothing elsewhere, and all that growing needs is let go of by the first look after the end.
 pub struct Body {
+    /// Set by the first look that finds the body complete.
     complete: OnceLock<Complete>,
+    /// `None` only once `complete` is set.
+    growing: ArcSwapOption<Growing>,
+}
+
+/// The end of a body that was kept.
+#[derive(Clone, Debug)]
+enum Complete {
+    /// The usual body: one piece, maybe empty, and no trailers.
+    One(Bytes),
+    Many(Arc<Many>),
+}
+
+#[derive(Debug)]
+struct Many {
+    /// None is empty.
+    pieces: Box<[Bytes]>,
+    bytes: u64,
+    trailers: Option<Fields>,
+}
+
+/// What a body needs until it is complete, and what those go on with who read it by then.
+#[derive(Debug)]
+struct Growing {
     filling: Mutex<Filling>,
+    complete: OnceLock<Complete>,
     /// Something was appended, or the end was reached: readers look again.
     grown: Notify,
     /// A reader moved on or left: the writer looks again.
     drained: Notify,
     transit: Transit,
+    /// The length that was announced.
+    expected: Option<u64>,
 }
 
-#[derive(Debug)]
-struct Complete {
-    pieces: Box<[Bytes]>,
-    bytes: u64,
-    trailers: Option<Fields>,
+/// Whether a body came as it was announced, and so weighs what it was said to weigh before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    AsExpected,
+    /// It is of another length, has trailers, or nobody knows any more.
+    Otherwise,
 }
 
 #[derive(Debug)]
@@ -159,71 +195,146 @@ struct Filling {
     readers: Vec<Option<usize>>,
 }
 
+impl Complete {
+    /// Of pieces that are not empty.
+    fn new(pieces: Vec<Bytes>, trailers: Option<Fields>) -> Complete {
+        let bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
+        let mut pieces = in_one_piece(&pieces, bytes).unwrap_or(pieces);
+        match (trailers, pieces.len()) {
+            (None, 0 | 1) => Complete::One(pieces.pop().unwrap_or_default()),
+            (trailers, _) => Complete::Many(Arc::new(Many {
+                pieces: pieces.into(),
+                bytes,
+                trailers,
+            })),
+        }
+    }
+
+    fn pieces(&self) -> &[Bytes] {
+        match self {
+            Complete::One(piece) if piece.is_empty() => &[],
+            Complete::One(piece) => std::slice::from_ref(piece),
+            Complete::Many(many) => &many.pieces,
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        match self {
+            Complete::One(piece) => piece.len() as u64,
+            Complete::Many(many) => many.bytes,
+        }
+    }
+
+    fn trailers(&self) -> Option<&Fields> {
+        match self {
+            Complete::One(_) => None,
+            Complete::Many(many) => many.trailers.as_ref(),
+        }
+    }
+
+    /// A copy to be kept. What was cloned once, as for those who read while the body grew, has a second block
+    /// on the heap; what is small is copied into one without.
+    fn settled(&self) -> Complete {
+        match self {
+            Complete::One(piece) if piece.len() <= COPIED_BYTES_MAX => {
+                Complete::One(Bytes::copy_from_slice(piece))
+            }
+            other => other.clone(),
+        }
+    }
+
+    /// Bytes on the heap.
+    fn heap_bytes(&self) -> u64 {
+        let pieces = self.pieces().iter().map(piece_bytes).sum::<u64>();
+        match self {
+            Complete::One(_) => pieces,
+            Complete::Many(many) => {
+                let trailers = many.trailers.as_ref().map_or(0, Fields::heap_bytes);
+                let list = size_of_val(&*many.pieces);
+                pieces + (trailers + list + size_of::<Many>() + 2 * size_of::<usize>()) as u64
+            }
+        }
+    }
+}
+
 impl Body {
     /// A complete body.
-    pub fn whole(bytes: Bytes) -> Arc<Body> {
-        Body::of_pieces([bytes])
+    pub fn whole(bytes: Bytes) -> Body {
+        Body::of_complete(Complete::One(bytes))
     }
 
     /// A complete body of these pieces in their order.
-    pub fn of_pieces(pieces: impl IntoIterator<Item = Bytes>) -> Arc<Body> {
-        let pieces: Vec<Bytes> = pieces
-            .into_iter()
-            .filter(|piece| !piece.is_empty())
-            .collect();
-        let length = pieces.iter().map(|piece| piece.len() as u64).sum();
-        let pieces = in_one_piece(&pieces, length).unwrap_or_else(|| pieces.into());
-        let body = Body::growing(Growth::Transit, &Transit::new(0));
-        let complete = Complete {
-            pieces,
-            bytes: length,
-            trailers: None,
-        };
-        body.complete
-            .set(complete)
-            .expect("a new body has no end yet");
-        Arc::new(body)
+    pub fn of_pieces(pieces: impl IntoIterator<Item = Bytes>) -> Body {
+        let pieces = pieces.into_iter().filter(|piece| !piece.is_empty());
+        Body::of_complete(Complete::new(pieces.collect(), None))
+    }
+
+    fn of_complete(complete: Complete) -> Body {
+        Body {
+            complete: OnceLock::from(complete),
+            growing: ArcSwapOption::empty(),
+        }
     }
 
     /// An empty body and the one writer that may append to it.
     pub fn write(growth: Growth, transit: &Transit) -> BodyWriter {
+        Body::write_expected(growth, transit, None)
+    }
+
+    /// The same for a body whose length was announced. While it grows, it weighs what it will.
+    pub fn write_expected(growth: Growth, transit: &Transit, expected: Option<u64>) -> BodyWriter {
+        let growing = Arc::new(Growing::new(growth, transit, expected));
         BodyWriter {
-            body: Arc::new(Body::growing(growth, transit)),
+            body: Body {
+                complete: OnceLock::new(),
+                growing: ArcSwapOption::new(Some(Arc::clone(&growing))),
+            },
+            growing,
             ended: false,
         }
     }
 
-    fn growing(growth: Growth, transit: &Transit) -> Body {
-        Body {
-            complete: OnceLock::new(),
-            filling: Mutex::new(Filling {
-                growth,
-                pieces: VecDeque::new(),
-                dropped: 0,
-                dropped_bytes: 0,
-                bytes: 0,
-                accounted: 0,
-                kept: 0,
-                end: None,
-                readers: Vec::new(),
-            }),
-            grown: Notify::new(),
-            drained: Notify::new(),
-            transit: transit.clone(),
+    fn complete(&self) -> Option<&Complete> {
+        if let Some(complete) = self.complete.get() {
+            return Some(complete);
+        }
+        let Some(growing) = self.growing.load_full() else {
+            // Somebody else has looked first.
+            return self.complete.get();
+        };
+        let complete = growing.complete.get()?;
+        let settled = self.complete.get_or_init(|| complete.settled());
+        self.growing.store(None);
+        Some(settled)
+    }
+
+    /// Lets go of what growing needed, if the body is complete.
+    pub fn settle(&self) -> Outcome {
+        // In this order: what is let go of by then is complete.
+        let growing = self.growing.load_full();
+        let expected = growing.and_then(|growing| growing.expected);
+        match self.complete() {
+            Some(Complete::One(piece)) if expected == Some(piece.len() as u64) => {
+                Outcome::AsExpected
+            }
+            _ => Outcome::Otherwise,
         }
     }
 
     /// A reader from the first byte. `None` once the first bytes of a body in transit are gone, and for a
     /// body that has failed.
-    pub fn reader(self: &Arc<Body>) -> Option<BodyReader> {
-        if self.is_complete() {
-            return Some(self.reader_of_complete());
+    pub fn reader(&self) -> Option<BodyReader> {
+        if let Some(complete) = self.complete() {
+            return Some(BodyReader::of(complete));
         }
-        let mut filling = self.filling.lock();
+        let Some(growing) = self.growing.load_full() else {
+            return self.complete.get().map(BodyReader::of);
+        };
+        let mut filling = growing.filling.lock();
         // Asked again under the lock: the writer may have ended the body meanwhile, and then its pieces are
         // in the complete form alone.
-        if self.is_complete() {
-            return Some(self.reader_of_complete());
+        if let Some(complete) = growing.complete.get() {
+            return Some(BodyReader::of(complete));
         }
         if filling.dropped > 0 || matches!(filling.end, Some(Err(_))) {
             return None;
@@ -238,65 +349,110 @@ impl Body {
         filling.readers[slot] = Some(0);
         drop(filling);
         Some(BodyReader {
-            body: Arc::clone(self),
             next: 0,
-            slot: Some(slot),
+            source: Source::Growing { growing, slot },
         })
-    }
-
-    fn reader_of_complete(self: &Arc<Body>) -> BodyReader {
-        BodyReader {
-            body: Arc::clone(self),
-            next: 0,
-            slot: None,
-        }
     }
 
     /// Whole length, once it is known.
     pub fn complete_bytes(&self) -> Option<u64> {
-        self.complete.get().map(|complete| complete.bytes)
+        self.complete().map(Complete::bytes)
     }
 
     /// Whether every byte is here.
     pub fn is_complete(&self) -> bool {
-        self.complete.get().is_some()
+        self.complete().is_some()
     }
 
     /// The pieces of a complete body: nothing to wait for.
     pub fn pieces(&self) -> Option<&[Bytes]> {
-        self.complete.get().map(|complete| &*complete.pieces)
+        self.complete().map(Complete::pieces)
     }
 
     /// Waits until the body has ended. `true`: complete; `false`: it failed or was in transit.
     pub async fn ended(&self) -> bool {
-        wait_on(&self.grown, || {
+        let Some(growing) = self.growing.load_full() else {
+            return true;
+        };
+        wait_on(&growing.grown, || {
             if self.is_complete() {
                 return Some(true);
             }
-            self.filling
-                .lock()
-                .end
-                .is_some()
-                .then(|| self.is_complete())
+            let ended = growing.filling.lock().end.is_some();
+            ended.then(|| self.is_complete())
         })
         .await
     }
 
-    /// Bytes held, overhead included.
+    /// Bytes held on the heap, overhead included.
     pub fn weight(&self) -> u64 {
-        let fixed = size_of::<Body>() + 2 * size_of::<usize>();
-        let held = match self.complete.get() {
-            Some(complete) => complete.bytes + complete.pieces.len() as u64 * PIECE_OVERHEAD,
-            None => {
-                let filling = self.filling.lock();
-                filling.bytes - filling.dropped_bytes + filling.pieces.len() as u64 * PIECE_OVERHEAD
-            }
-        };
-        fixed as u64 + held
+        // In this order: what is let go of by then is complete.
+        let growing = self.growing.load_full();
+        if let Some(complete) = self.complete() {
+            return complete.heap_bytes();
+        }
+        growing.map_or(0, |growing| growing.weight())
     }
 }
 
-impl Drop for Body {
+impl Clone for Body {
+    fn clone(&self) -> Body {
+        // In this order: what is let go of by then is complete.
+        let growing = self.growing.load_full();
+        match self.complete() {
+            Some(complete) => Body::of_complete(complete.clone()),
+            None => Body {
+                complete: OnceLock::new(),
+                growing: ArcSwapOption::new(growing),
+            },
+        }
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.complete() {
+            Some(complete) => write!(f, "Body({} bytes)", complete.bytes()),
+            None => f.write_str("Body(growing)"),
+        }
+    }
+}
+
+impl Growing {
+    fn new(growth: Growth, transit: &Transit, expected: Option<u64>) -> Growing {
+        Growing {
+            filling: Mutex::new(Filling {
+                growth,
+                pieces: VecDeque::new(),
+                dropped: 0,
+                dropped_bytes: 0,
+                bytes: 0,
+                accounted: 0,
+                kept: 0,
+                end: None,
+                readers: Vec::new(),
+            }),
+            complete: OnceLock::new(),
+            grown: Notify::new(),
+            drained: Notify::new(),
+            transit: transit.clone(),
+            expected,
+        }
+    }
+
+    fn weight(&self) -> u64 {
+        let filling = self.filling.lock();
+        if let Some(expected) = self.expected
+            && !filling.in_transit()
+        {
+            return bytes_of_one(usize::try_from(expected).unwrap_or(usize::MAX));
+        }
+        let pieces = filling.held_bytes() + filling.pieces.len() as u64 * PIECE_OVERHEAD;
+        (size_of::<Growing>() + 2 * size_of::<usize>()) as u64 + pieces
+    }
+}
+
+impl Drop for Growing {
     fn drop(&mut self) {
         let filling = self.filling.get_mut();
         filling.release(&self.transit);
@@ -306,7 +462,22 @@ impl Drop for Body {
 }
 
 /// A `Bytes` and the shared header of its allocation.
-const PIECE_OVERHEAD: u64 = size_of::<Bytes>() as u64 + 24;
+const PIECE_OVERHEAD: u64 = size_of::<Bytes>() as u64 + SHARED_BYTES;
+
+/// What `Bytes` puts on the heap beside the bytes when it is cloned for the first time.
+const SHARED_BYTES: u64 = 32;
+
+/// Bytes that a piece of a complete body has on the heap.
+fn piece_bytes(piece: &Bytes) -> u64 {
+    bytes_of_one(piece.len())
+}
+
+fn bytes_of_one(length: usize) -> u64 {
+    match length {
+        0 => 0,
+        _ => block_bytes(length) as u64 + SHARED_BYTES,
+    }
+}
 
 impl Filling {
     /// Drops the pieces that every reader has taken.
@@ -362,12 +533,13 @@ impl Filling {
 /// Appends to a body. Dropped before [`BodyWriter::finish`], it fails the body for its readers.
 #[derive(Debug)]
 pub struct BodyWriter {
-    body: Arc<Body>,
+    body: Body,
+    growing: Arc<Growing>,
     ended: bool,
 }
 
 impl BodyWriter {
-    pub fn body(&self) -> &Arc<Body> {
+    pub fn body(&self) -> &Body {
         &self.body
     }
 
@@ -380,11 +552,12 @@ impl BodyWriter {
             return Ok(());
         }
         self.append(piece);
-        wait_on(&self.body.drained, || {
-            let filling = self.body.filling.lock();
+        wait_on(&self.growing.drained, || {
+            let filling = self.growing.filling.lock();
             if filling.is_abandoned() {
                 Some(Err(Abandoned))
-            } else if filling.in_transit() && filling.held_bytes() > self.body.transit.window_now()
+            } else if filling.in_transit()
+                && filling.held_bytes() > self.growing.transit.window_now()
             {
                 None
             } else {
@@ -395,11 +568,11 @@ impl BodyWriter {
     }
 
     fn append(&mut self, piece: Bytes) {
-        let mut filling = self.body.filling.lock();
+        let mut filling = self.growing.filling.lock();
         filling.bytes += piece.len() as u64;
         if let Growth::Kept { bytes_max } = filling.growth {
             let cost = piece.len() as u64 + PIECE_OVERHEAD;
-            if filling.bytes <= bytes_max && self.body.transit.keep(cost) {
+            if filling.bytes <= bytes_max && self.growing.transit.keep(cost) {
                 filling.kept += cost;
             } else {
                 filling.growth = Growth::Transit;
@@ -414,43 +587,36 @@ impl BodyWriter {
         filling.pieces.push_back(piece);
         if filling.in_transit() {
             filling.trim();
-            filling.account(&self.body.transit);
+            filling.account(&self.growing.transit);
         }
         drop(filling);
-        self.body.grown.notify_waiters();
+        self.growing.grown.notify_waiters();
     }
 
     /// Resolves when nobody can read the body any more; never for a body that is kept.
     pub async fn abandoned(&self) {
-        wait_on(&self.body.drained, || {
-            self.body.filling.lock().is_abandoned().then_some(())
+        wait_on(&self.growing.drained, || {
+            self.growing.filling.lock().is_abandoned().then_some(())
         })
         .await;
     }
 
     /// Whether the body has passed its limit, or never was to be kept.
     pub fn in_transit(&self) -> bool {
-        self.body.filling.lock().in_transit()
+        self.growing.filling.lock().in_transit()
     }
 
     /// Ends the body properly.
     pub fn finish(mut self, trailers: Option<Fields>) {
         self.ended = true;
-        let mut filling = self.body.filling.lock();
+        let mut filling = self.growing.filling.lock();
         if !filling.in_transit() {
-            let length = filling.bytes;
-            let pieces = in_one_piece(filling.pieces.make_contiguous(), length)
-                .unwrap_or_else(|| filling.pieces.iter().cloned().collect());
-            let complete = Complete {
-                pieces,
-                bytes: filling.bytes,
-                trailers: trailers.clone(),
-            };
-            self.body
+            let pieces = filling.pieces.iter().cloned().collect();
+            self.growing
                 .complete
-                .set(complete)
+                .set(Complete::new(pieces, trailers.clone()))
                 .expect("only the writer ends a body, and once");
-            filling.release(&self.body.transit);
+            filling.release(&self.growing.transit);
             // Readers in the middle keep their place by piece, so the pieces they count stay until they
             // have read them; the complete form serves those who start now.
             if filling.readers.iter().all(Option::is_none) {
@@ -459,15 +625,15 @@ impl BodyWriter {
         }
         filling.end = Some(Ok(trailers));
         drop(filling);
-        self.body.grown.notify_waiters();
+        self.growing.grown.notify_waiters();
     }
 }
 
 impl Drop for BodyWriter {
     fn drop(&mut self) {
         if !self.ended {
-            self.body.filling.lock().end = Some(Err(BodyFailed));
-            self.body.grown.notify_waiters();
+            self.growing.filling.lock().end = Some(Err(BodyFailed));
+            self.growing.grown.notify_waiters();
         }
     }
 }
@@ -475,37 +641,50 @@ impl Drop for BodyWriter {
 /// One client's place in a body.
 #[derive(Debug)]
 pub struct BodyReader {
-    body: Arc<Body>,
     next: usize,
-    /// Registered while the body was growing.
-    slot: Option<usize>,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Complete(Complete),
+    /// Registered in this slot while the body was growing.
+    Growing {
+        growing: Arc<Growing>,
+        slot: usize,
+    },
 }
 
 impl BodyReader {
+    fn of(complete: &Complete) -> BodyReader {
+        BodyReader {
+            next: 0,
+            source: Source::Complete(complete.clone()),
+        }
+    }
+
     /// The next piece; `None` at the end. Safe to cancel.
     ///
     /// # Errors
     /// [`BodyFailed`] when the fetch ended early.
     pub async fn next(&mut self) -> Result<Option<Bytes>, BodyFailed> {
-        let Some(slot) = self.slot else {
-            let complete = self
-                .body
-                .complete
-                .get()
-                .expect("an unregistered reader reads a complete body");
-            let piece = complete.pieces.get(self.next).cloned();
-            self.next += usize::from(piece.is_some());
-            return Ok(piece);
+        let (growing, slot) = match &self.source {
+            Source::Complete(complete) => {
+                let piece = complete.pieces().get(self.next).cloned();
+                self.next += usize::from(piece.is_some());
+                return Ok(piece);
+            }
+            Source::Growing { growing, slot } => (growing, *slot),
         };
-        let (piece, freed) = wait_on(&self.body.grown, || {
-            let mut filling = self.body.filling.lock();
+        let (piece, freed) = wait_on(&growing.grown, || {
+            let mut filling = growing.filling.lock();
             let index = self.next - filling.dropped;
             if let Some(piece) = filling.pieces.get(index).cloned() {
                 filling.readers[slot] = Some(self.next + 1);
                 let in_transit = filling.in_transit();
                 if in_transit {
                     filling.trim();
-                    filling.account(&self.body.transit);
+                    filling.account(&growing.transit);
                 }
                 return Some(Ok((Some(piece), in_transit)));
             }
@@ -518,16 +697,16 @@ impl BodyReader {
         .await?;
         self.next += usize::from(piece.is_some());
         if freed {
-            self.body.drained.notify_one();
+            growing.drained.notify_one();
         }
         Ok(piece)
     }
 
     /// The trailers, once [`BodyReader::next`] has given `None`.
     pub fn trailers(&self) -> Option<Fields> {
-        match self.body.complete.get() {
-            Some(complete) => complete.trailers.clone(),
-            None => match &self.body.filling.lock().end {
+        match &self.source {
+            Source::Complete(complete) => complete.trailers().cloned(),
+            Source::Growing { growing, .. } => match &growing.filling.lock().end {
                 Some(Ok(trailers)) => trailers.clone(),
                 _ => None,
             },
@@ -537,30 +716,30 @@ impl BodyReader {
 
 impl Drop for BodyReader {
     fn drop(&mut self) {
-        if let Some(slot) = self.slot {
-            let mut filling = self.body.filling.lock();
-            filling.readers[slot] = None;
+        if let Source::Growing { growing, slot } = &self.source {
+            let mut filling = growing.filling.lock();
+            filling.readers[*slot] = None;
             let all_gone = filling.readers.iter().all(Option::is_none);
-            if all_gone && self.body.complete.get().is_some() {
+            if all_gone && growing.complete.get().is_some() {
                 filling.pieces = VecDeque::new();
             } else if filling.in_transit() {
                 filling.trim();
-                filling.account(&self.body.transit);
+                filling.account(&growing.transit);
             }
             drop(filling);
-            self.body.drained.notify_one();
+            growing.drained.notify_one();
         }
     }
 }
 
 /// Several small pieces as one; `None` where they stay as they are.
-fn in_one_piece(pieces: &[Bytes], bytes: u64) -> Option<Box<[Bytes]>> {
+fn in_one_piece(pieces: &[Bytes], bytes: u64) -> Option<Vec<Bytes>> {
     (pieces.len() > 1 && bytes <= ONE_PIECE_BYTES).then(|| {
         let mut joined = BytesMut::with_capacity(bytes as usize);
         for piece in pieces {
             joined.extend_from_slice(piece);
         }
-        Box::from([joined.freeze()])
+        vec![joined.freeze()]
     })
 }
 

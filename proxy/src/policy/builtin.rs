@@ -360,7 +360,7 @@ XID: {xid}
                 because: NotStored::NoFreshness,
             };
         }
-        let grace = match directives.stale_while_revalidate {
+        let grace = match directives.stale_while_revalidate() {
             _ if directives.forbids_stale() => Duration::ZERO,
             Some(window) => window,
             // An origin that gives no lifetime, or none above zero, wants to be asked each time; the operator's grace
@@ -375,7 +375,7 @@ XID: {xid}
         };
         // Within keep the object may also stand in for a failing backend.
         let on_error = directives
-            .stale_if_error
+            .stale_if_error()
             .unwrap_or(self.settings.stale_if_error);
         Storage::Store(Times {
             born: *at - times.initial_age,

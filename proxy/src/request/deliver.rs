@@ -106,22 +106,24 @@ impl Machine<'_> {
     /// §13.2.2's order).
     fn select(&self, head: &mut OutgoingHead<'_>, object: &Object, length: Option<u64>) -> Part {
         let request = &self.request.head;
-        if head.status() != 200 && object.part.is_none()
+        if head.status() != 200 && object.part().is_none()
             || !matches!(request.method, Method::Get | Method::Head)
         {
             return Part::Whole;
         }
         match conditional::evaluate(request, head.stored()) {
             Precondition::NotModified => {
-                let head = head.to_mut();
-                set_status(head, 304);
-                head.fields = conditional::not_modified_head(head);
+                head.replace(ResponseHead {
+                    version: head.version(),
+                    fields: conditional::not_modified_head(head.stored()),
+                    ..ResponseHead::new(304)
+                });
                 return Part::Nothing;
             }
             // The policy or the origin has settled If-Match and If-Unmodified-Since.
             Precondition::Proceed | Precondition::Undecided => {}
         }
-        if let Some(stored) = &object.part {
+        if let Some(stored) = object.part() {
             return match object.wanted_of_part(&request.fields) {
                 Some(Wanted::Range(range)) => {
                     let fields = &mut head.to_mut().fields;

@@ -89,6 +89,13 @@ pub(super) fn make_shareable(head: &mut RequestHead) {
     head.fields.retain(|field| is_shareable(field.name));
 }
 
+/// Whether a request that goes on as the client sent it asks for what a shared fetch asks for, so that what comes may
+/// say something of what is stored: it has nothing that would be withheld there, and names the host alike.
+pub(super) fn speaks_for_all(head: &RequestHead) -> bool {
+    canonical_authority(head.scheme, &head.authority) == head.authority
+        && head.fields.iter().all(|field| is_shareable(field.name))
+}
+
 /// Whether a field goes to the backend in a fetch whose answer others may get.
 pub(crate) fn is_shareable(name: &str) -> bool {
     let first = name.as_bytes().first().map_or(0, u8::to_ascii_lowercase);
@@ -220,6 +227,24 @@ mod tests {
         );
         let left: Vec<_> = head.fields.iter().map(|field| field.name).collect();
         assert_eq!(left, ["Host", "api_key", "Accept"]);
+    }
+
+    #[test]
+    fn only_what_a_shared_fetch_would_send_speaks_for_all() {
+        let check = |authority: &str, name: &str, expected: bool| {
+            let mut head = shared("a", &[("Accept", "*/*"), (name, "x")]);
+            head.authority = authority.to_owned();
+            head.fields.append(name, "x");
+            assert_eq!(speaks_for_all(&head), expected, "{authority} {name}");
+        };
+        check("a", "Cookie", true);
+        check("a", "X-Forwarded-For", true);
+        check("A", "Cookie", false);
+        check("a:80", "Cookie", false);
+        for name in REWRITES.into_iter().chain(CLIENT_OWN) {
+            check("a", name, false);
+            check("a", &name.replace('-', "_"), false);
+        }
     }
 
     #[test]

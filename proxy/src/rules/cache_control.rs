@@ -7,7 +7,7 @@ mod request;
 mod response;
 
 pub use request::{MaxStale, RequestDirectives};
-pub use response::{FieldScope, ResponseDirectives, Source};
+pub use response::{ResponseDirectives, Scope, Source};
 
 use std::time::Duration;
 

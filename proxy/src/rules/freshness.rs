@@ -146,8 +146,8 @@ pub fn lifetime(
     heuristics: &Heuristics,
 ) -> Lifetime {
     let explicit = directives
-        .s_maxage
-        .or(directives.max_age)
+        .s_maxage()
+        .or(directives.max_age())
         .or_else(|| expires_lifetime(head, directives, response_time));
     if let Some(duration) = explicit {
         return Lifetime {
@@ -163,8 +163,8 @@ pub fn lifetime(
 
 /// Whether the origin says how long its answer is fresh, well or badly (RFC 9111 §3).
 pub fn is_explicit(head: &ResponseHead, directives: &ResponseDirectives) -> bool {
-    directives.s_maxage.is_some()
-        || directives.max_age.is_some()
+    directives.s_maxage().is_some()
+        || directives.max_age().is_some()
         || (directives.heeds_expires() && head.fields.contains("expires"))
 }
 
@@ -181,7 +181,7 @@ pub fn reuse(
 ) -> Reuse {
     let age = times.current_age(now);
     let lifetime = times.lifetime.duration;
-    if directives.no_cache.is_all() {
+    if directives.no_cache().is_all() {
         return Reuse::MustRevalidate(Reason::NoCache);
     }
     if let Some(request) = request {
@@ -217,7 +217,7 @@ pub fn reuse(
         }) => return Reuse::MustRevalidate(Reason::Request),
         _ => {}
     }
-    if staleness < directives.stale_while_revalidate.unwrap_or(default_grace) {
+    if staleness < directives.stale_while_revalidate().unwrap_or(default_grace) {
         Reuse::StaleWhileRevalidate
     } else {
         Reuse::MustRevalidate(Reason::Stale)
@@ -236,13 +236,13 @@ pub fn may_serve_on_error(
     now: Timestamp,
     default_window: Duration,
 ) -> bool {
-    if directives.no_cache.is_all() || request.is_some_and(|request| request.no_cache) {
+    if directives.no_cache().is_all() || request.is_some_and(|request| request.no_cache) {
         return false;
     }
     if times.is_fresh(now) {
         return true;
     }
-    let window = directives.stale_if_error.unwrap_or(default_window);
+    let window = directives.stale_if_error().unwrap_or(default_window);
     let welcome = request.and_then(|request| request.stale_if_error);
     let window = welcome.map_or(window, |welcome| window.max(welcome));
     !directives.forbids_stale() && times.staleness(now) < window
@@ -282,7 +282,7 @@ fn heuristic_lifetime(
     response_time: Timestamp,
     heuristics: &Heuristics,
 ) -> Option<Lifetime> {
-    if !status::is_heuristically_cacheable(head.status) && !directives.public {
+    if !status::is_heuristically_cacheable(head.status) && !directives.public() {
         return None;
     }
     let last_modified = only(&head.fields, "last-modified").and_then(parse_http_date)?;

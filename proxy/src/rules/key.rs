@@ -95,10 +95,13 @@ pub fn canonical_authority(scheme: Scheme, authority: &str) -> Cow<'_, str> {
         None if port.is_empty() => host,
         _ => authority,
     };
-    if canonical.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        Cow::Owned(canonical.to_ascii_lowercase())
-    } else {
-        Cow::Borrowed(canonical)
+    // Without a way out in the middle, so that many bytes are looked at in one step.
+    let upper = canonical
+        .bytes()
+        .fold(false, |found, byte| found | byte.is_ascii_uppercase());
+    match upper {
+        true => Cow::Owned(canonical.to_ascii_lowercase()),
+        false => Cow::Borrowed(canonical),
     }
 }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::conditional::{if_range_holds, validators};
 use super::entity_tag::Strength;
 use super::hop_by_hop;
-use super::range::{RangeRequest, content_range, requested_of, single_range};
+use super::range::{RangeRequest, content_range, drop_digests, requested_of, single_range};
 use super::revalidation::has_strong_validator;
 use super::syntax::{decimal, only};
 use crate::http::{Fields, ResponseHead};
@@ -90,9 +90,13 @@ pub fn wanted(
 }
 
 /// RFC 9111 §3.4: whether two answers are parts, or the whole, of one representation: they share a strong
-/// validator.
+/// validator. Two codings are two representations, whatever a server calls them.
 pub fn may_combine(stored: &ResponseHead, newer: &ResponseHead) -> bool {
-    if !has_strong_validator(stored) || !has_strong_validator(newer) {
+    let coding = |head: &ResponseHead| head.fields.get_joined("content-encoding");
+    if coding(stored) != coding(newer)
+        || !has_strong_validator(stored)
+        || !has_strong_validator(newer)
+    {
         return false;
     }
     let (ours, theirs) = (validators(stored), validators(newer));
@@ -138,6 +142,7 @@ pub fn ask_for(request: &mut Fields, missing: &Missing) {
 pub fn combined_head(newest: &ResponseHead, range: &Range<u64>, complete_len: u64) -> ResponseHead {
     let mut head = newest.clone();
     hop_by_hop::strip(&mut head.fields);
+    drop_digests(&mut head.fields);
     if *range == (0..complete_len) {
         head.status = 200;
         head.reason = Box::default();
@@ -159,11 +164,15 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// `None` for requests for the whole.
+    /// `None` for requests for the whole, and for those with several If-Range, of which none can count.
     pub fn by(request: &Fields) -> Option<Asked> {
+        let if_range = match request.contains("if-range") {
+            true => Some(only(request, "if-range")?.into()),
+            false => None,
+        };
         Some(Asked {
             range: only(request, "range")?.into(),
-            if_range: request.get("if-range").map(Box::from),
+            if_range,
         })
     }
 
@@ -177,5 +186,91 @@ impl Asked {
 
     pub fn heap_bytes(&self) -> usize {
         self.range.len() + self.if_range.as_ref().map_or(0, |text| text.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(status: u16, lines: &[(&str, &str)]) -> ResponseHead {
+        let mut head = ResponseHead::new(status);
+        head.fields = lines.iter().copied().collect();
+        head
+    }
+
+    #[test]
+    fn a_206_is_one_part_when_all_that_it_says_fits() {
+        fn check(lines: &[(&str, &str)], expected: Option<(Range<u64>, u64)>) {
+            let found = Part::of(&head(206, lines)).map(|part| (part.range, part.complete_len));
+            assert_eq!(found, expected, "{lines:?}");
+        }
+        let place = |text: &'static str| ("content-range", text);
+        check(&[place("bytes 0-4/10")], Some((0..5, 10)));
+        check(&[place("Bytes 9-9/10")], Some((9..10, 10)));
+        let largest = "bytes 0-18446744073709551614/18446744073709551615";
+        check(&[place(largest)], Some((0..u64::MAX, u64::MAX)));
+        let beyond = "bytes 0-18446744073709551615/18446744073709551616";
+        check(&[place(beyond)], None);
+        check(
+            &[place("bytes 0-18446744073709551615/18446744073709551615")],
+            None,
+        );
+        for text in [
+            "bytes 0-10/10",
+            "bytes 5-4/10",
+            "bytes 0-4/*",
+            "bytes */10",
+            "bytes 0-4",
+            "bytes +0-4/10",
+            "bytes 0-4/10, 5-9/10",
+            "bytes=0-4/10",
+            "",
+        ] {
+            check(&[place(text)], None);
+        }
+        check(&[place("bytes 0-4/10"), place("bytes 0-4/10")], None);
+        check(&[place("bytes 0-4/10"), ("content-length", "6")], None);
+    }
+
+    #[test]
+    fn parts_are_of_one_representation_by_a_strong_validator_and_one_coding() {
+        fn check(one: &[(&str, &str)], other: &[(&str, &str)], expected: bool) {
+            let (one, other) = (head(206, one), head(206, other));
+            assert_eq!(may_combine(&one, &other), expected, "{one:?} {other:?}");
+            assert_eq!(may_combine(&other, &one), expected, "{one:?} {other:?}");
+        }
+        let tag = ("etag", "\"a\"");
+        let weak = ("etag", "W/\"a\"");
+        let coded = ("content-encoding", "gzip");
+        let modified = ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT");
+        let date = ("date", "Sun, 06 Nov 1994 08:49:39 GMT");
+        check(&[tag], &[tag], true);
+        check(&[tag], &[("etag", "\"b\"")], false);
+        check(&[weak], &[weak], false);
+        check(&[tag], &[weak], false);
+        check(&[tag], &[tag, coded], false);
+        check(&[tag, coded], &[tag, coded], true);
+        check(&[modified, date], &[modified, date], true);
+        check(&[modified, date, tag], &[modified, date], false);
+        check(&[modified], &[modified], false);
+        let unread = ("etag", "a");
+        check(&[modified, date, unread], &[modified, date, unread], false);
+        check(&[], &[], false);
+    }
+
+    #[test]
+    fn several_if_range_ask_for_the_whole() {
+        fn check(lines: &[(&str, &str)], expected: bool) {
+            let fields: Fields = lines.iter().copied().collect();
+            assert_eq!(Asked::by(&fields).is_some(), expected, "{lines:?}");
+        }
+        let range = ("range", "bytes=0-1");
+        check(&[range], true);
+        check(&[], false);
+        check(&[range, range], false);
+        check(&[range, ("if-range", "\"a\"")], true);
+        let several = [range, ("if-range", "\"a\""), ("if-range", "\"b\"")];
+        check(&several, false);
     }
 }

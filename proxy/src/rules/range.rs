@@ -80,8 +80,16 @@ pub(super) fn requested_of(text: &[u8], complete_len: u64) -> Option<RangeReques
 
 /// Turns the fields of a 200 into those of a 206 with one part (RFC 9110 §15.3.7.1).
 pub fn set_partial(fields: &mut Fields, part: &Range<u64>, complete_len: u64) {
+    drop_digests(fields);
     fields.set("Content-Range", content_range(part, complete_len));
     fields.set("Content-Length", (part.end - part.start).to_string());
+}
+
+/// Takes out what sums up the bytes of one message (RFC 9530 §2, RFC 2616 §14.15), where another is made of it.
+/// Repr-Digest is of the whole, and stays.
+pub(super) fn drop_digests(fields: &mut Fields) {
+    fields.remove("content-digest");
+    fields.remove("content-md5");
 }
 
 /// Turns the fields of a stored 200 into those of a 416 without content (RFC 9110 §15.5.17): what

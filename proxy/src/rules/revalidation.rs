@@ -88,7 +88,7 @@ pub fn freshen(stored: &ResponseHead, newer: &ResponseHead) -> ResponseHead {
 }
 
 /// RFC 9111 §4.3.5: a 200 to HEAD renews the stored answer when its validators and its Content-Length, as
-/// far as it has them, are those stored.
+/// far as it has them, are those stored. So must be its coding: what is stored cannot be read by another.
 pub fn head_effect(stored: &ResponseHead, answer: &ResponseHead) -> HeadEffect {
     if answer.status != 200 || stored.status != 200 {
         return HeadEffect::None;
@@ -108,7 +108,9 @@ pub fn head_effect(stored: &ResponseHead, answer: &ResponseHead) -> HeadEffect {
         (Some(ours), Some(theirs)) => ours == theirs,
         _ => true,
     };
-    if same_etag && same_date && same_length {
+    let coding = |head: &ResponseHead| head.fields.get_joined("content-encoding");
+    let same_coding = coding(answer).is_none_or(|theirs| coding(stored) == Some(theirs));
+    if same_etag && same_date && same_length && same_coding {
         HeadEffect::Freshen
     } else {
         HeadEffect::Invalidate
@@ -116,11 +118,12 @@ pub fn head_effect(stored: &ResponseHead, answer: &ResponseHead) -> HeadEffect {
 }
 
 /// Whether an answer has a validator that tells every change (RFC 9110 §8.8.1): parts of two answers
-/// may be put together only by such a one (RFC 9111 §3.4).
+/// may be put together only by such a one (RFC 9111 §3.4). An ETag that cannot be read may tell more changes than
+/// Last-Modified does.
 pub fn has_strong_validator(stored: &ResponseHead) -> bool {
     match validators(stored).etag {
         Some(tag) => tag.strength == Strength::Strong,
-        None => last_modified_is_strong(stored),
+        None => !stored.fields.contains("etag") && last_modified_is_strong(stored),
     }
 }
 
@@ -299,6 +302,10 @@ mod tests {
         check(stored, 200, &[("etag", "W/\"a\"")], Invalidate);
         check(stored, 200, &[("etag", "a")], Invalidate);
         check(stored, 200, &[("last-modified", LATER)], Invalidate);
+        let coded = ("content-encoding", "gzip");
+        check(stored, 200, &[coded], Invalidate);
+        check(&[coded], 200, &[coded], Freshen);
+        check(&[coded], 200, &[], Freshen);
         check(&[], 200, &[("etag", "\"a\"")], Invalidate);
         check(stored, 404, &[("etag", "\"b\"")], None);
         check(stored, 304, &[("etag", "\"b\"")], None);
@@ -324,6 +331,8 @@ mod tests {
         );
         check(&[("last-modified", DATE), ("date", LATER)], true);
         check(&[("last-modified", DATE), ("date", DATE)], false);
+        let dated = [("last-modified", DATE), ("date", LATER), ("etag", "a")];
+        check(&dated, false);
         check(&[], false);
     }
 }

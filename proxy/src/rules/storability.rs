@@ -17,7 +17,7 @@ use crate::time::Timestamp;
 
 /// Fields without which what is stored would be misread or given to the wrong request. An answer that
 /// withholds one of them is withheld whole.
-const NEEDED_TO_REUSE: [&str; 2] = ["content-encoding", "vary"];
+const NEEDED_TO_REUSE: [&str; 3] = ["content-encoding", "content-range", "vary"];
 
 /// What an operator decides about storing; the rest is the RFC's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub enum NotStored {
     Status,
     /// 206 that nobody asked for, with several parts, or whose place in the whole is not told (RFC 9111 §3.3).
     Partial,
-    /// 412 or 416: an answer to the request's condition or range and not to its target.
+    /// An answer to the request's condition or range and not to its target: 412, 416, and errors that may be.
     Condition,
     /// The request's no-store (RFC 9111 §5.2.1.5).
     RequestNoStore,
@@ -152,25 +152,25 @@ pub fn may_store(
             && RequestDirectives::of(&request.fields).no_store,
         NotStored::RequestNoStore,
     )?;
-    if directives.must_understand {
+    if directives.must_understand() {
         // Understood, it overrides no-store.
         refuse_when(
             !status::is_understood(response.status),
             NotStored::NotUnderstood,
         )?;
     } else {
-        refuse_when(directives.no_store, NotStored::NoStore)?;
+        refuse_when(directives.no_store(), NotStored::NoStore)?;
     }
-    refuse_when(directives.private.is_all(), NotStored::Private)?;
+    refuse_when(directives.private().is_all(), NotStored::Private)?;
     refuse_when(
         NEEDED_TO_REUSE
             .iter()
             .any(|name| is_withheld(directives, name)),
         NotStored::Private,
     )?;
-    let shared = directives.public || directives.s_maxage.is_some();
+    let shared = directives.public() || directives.s_maxage().is_some();
     refuse_when(
-        request.fields.contains("authorization") && !directives.permits_sharing,
+        request.fields.contains("authorization") && !directives.permits_sharing(),
         NotStored::Authorization,
     )?;
     refuse_when(
@@ -189,7 +189,7 @@ pub fn may_store(
     }
     refuse_when(
         status::is_about_the_message(response.status)
-            || !directives.public && !status::is_heuristically_cacheable(response.status),
+            || !directives.public() && !status::is_heuristically_cacheable(response.status),
         NotStored::NoFreshness,
     )?;
     refuse_when(
@@ -209,7 +209,7 @@ pub fn stored_fields(
     // What was removed before is left out, and there is no spare capacity.
     let mut fields = response.fields.compact();
     hop_by_hop::strip(&mut fields);
-    if directives.private.names_any() || directives.no_cache.names_any() {
+    if directives.private().names_any() || directives.no_cache().names_any() {
         fields.retain(|field| !is_withheld(directives, field.name));
     }
     if !fields.contains("date") {
@@ -233,7 +233,7 @@ pub fn has_content(request: &Fields) -> bool {
 
 /// Whether no-cache or private withholds one field from those who come later (RFC 9111 §5.2.2.4, §5.2.2.7).
 fn is_withheld(directives: &ResponseDirectives, field: &str) -> bool {
-    directives.private.names(field) || directives.no_cache.names(field)
+    directives.private().names(field) || directives.no_cache().names(field)
 }
 
 /// RFC 9110 §9.3.3: whether an answer to POST is what a GET would get now: it says how long it is fresh, and
@@ -248,12 +248,15 @@ fn answers_get(
         && is_located_at_target(request, response)
 }
 
+/// 412 and 416, and other errors to a request that reaches the origin with a range or a condition: origins refuse
+/// strange values of these by 400, 403 or 500 as well, and neither is in the key. Those that RFC 9110 defines by the
+/// target alone are kept.
 fn answers_a_condition(request: &RequestHead, response: &ResponseHead) -> bool {
+    let has_any = |names: &[&str]| names.iter().any(|name| request.fields.contains(name));
     match response.status {
-        412 => conditional::CONDITIONS
-            .iter()
-            .any(|name| request.fields.contains(name)),
-        416 => request.fields.contains("range"),
+        404 | 410 | 414 => false,
+        412 if has_any(&conditional::CONDITIONS) => true,
+        400.. => has_any(&["range", "if-match", "if-unmodified-since"]),
         _ => false,
     }
 }
@@ -412,11 +415,20 @@ mod tests {
     fn answers_to_a_condition_are_not_stored_for_the_target() {
         let conditional = request(Method::Get, &[("if-match", "\"a\"")]);
         check(&conditional, 412, &[FRESH], LAX, Err(NotStored::Condition));
-        check(&conditional, 416, &[FRESH], LAX, Ok(()));
         let ranged = request(Method::Get, &[("range", "bytes=9-")]);
-        check(&ranged, 416, &[FRESH], LAX, Err(NotStored::Condition));
-        check(&ranged, 412, &[FRESH], LAX, Ok(()));
-        check(&ranged, 200, &[FRESH], LAX, Ok(()));
+        for status in [400, 403, 412, 416, 500, 599] {
+            check(&ranged, status, &[FRESH], LAX, Err(NotStored::Condition));
+            let found = Err(NotStored::Condition);
+            check(&conditional, status, &[FRESH], LAX, found);
+        }
+        for status in [200, 302, 404, 410, 414] {
+            check(&ranged, status, &[FRESH], LAX, Ok(()));
+            check(&conditional, status, &[FRESH], LAX, Ok(()));
+        }
+        // This one does not reach the origin.
+        let revalidating = request(Method::Get, &[("if-none-match", "\"a\"")]);
+        check(&revalidating, 500, &[FRESH], LAX, Ok(()));
+        check(&revalidating, 412, &[FRESH], LAX, Err(NotStored::Condition));
     }
 
     #[test]
@@ -442,6 +454,7 @@ mod tests {
             200,
             NotStored::Private,
         );
+        refused("max-age=60, private=Content-Range", 200, NotStored::Private);
         for value in [
             "max-age=60, no-store, must-understand",
             "max-age=60, private=x",

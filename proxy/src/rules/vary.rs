@@ -6,6 +6,7 @@
 
 mod normalise;
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -127,9 +128,56 @@ impl VaryKey {
     }
 }
 
+impl Borrow<[u8]> for VaryKey {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl fmt::Debug for VaryKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0.escape_ascii())
+    }
+}
+
+/// What a stored answer was chosen by: the selecting fields and the values they had in the request that caused it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Variant {
+    spec: VarySpec,
+    /// A [`VaryKey`] without room to spare; cheap to copy.
+    key: Arc<[u8]>,
+}
+
+impl Variant {
+    /// Of the answer to a request with these fields.
+    pub fn new(spec: VarySpec, request: &Fields) -> Variant {
+        let key = Arc::from(spec.key_of(request).as_bytes());
+        Variant { spec, key }
+    }
+
+    pub fn spec(&self) -> &VarySpec {
+        &self.spec
+    }
+
+    /// To be compared only with keys of the same [`VarySpec`].
+    pub fn key(&self) -> &Arc<[u8]> {
+        &self.key
+    }
+
+    /// Whether a request with these fields selects the same.
+    pub fn is_of(&self, request: &Fields) -> bool {
+        self.spec.key_of(request).as_bytes() == &*self.key
+    }
+
+    /// Bytes beyond the struct itself.
+    pub fn heap_bytes(&self) -> usize {
+        self.spec.heap_bytes() + self.key.len() + 2 * size_of::<usize>()
+    }
+}
+
+impl fmt::Debug for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}={}", self.spec, self.key.escape_ascii())
     }
 }
 

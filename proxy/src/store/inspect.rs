@@ -11,7 +11,7 @@ impl Store {
         if !self.index.contains_key(key) {
             return None;
         }
-        Some(self.index.get(key)?.variants.clone())
+        self.index.get(key)
     }
 
     /// Whether a request with these fields, for which `variants` are stored, would wait for a fetch under way.

@@ -4,10 +4,10 @@ use bytes::Bytes;
 
 use super::*;
 use crate::http::ResponseHead;
-use crate::object::{Body, Kind, Times};
+use crate::object::{Body, Kind, StoredPart, Times};
 use crate::policy::Source;
 use crate::rules::cache_control::ResponseDirectives;
-use crate::rules::vary::Vary;
+use crate::rules::vary::{Variant, Vary};
 
 const NOW: Timestamp = Timestamp::from_secs(1_000_000);
 const SMALL: StoreSettings = StoreSettings {
@@ -34,16 +34,13 @@ fn answer(body: &'static [u8], vary: &str, request: &Fields, born: Timestamp) ->
         ..Times::unusable(born)
     };
     let variant = match Vary::of(&head.fields) {
-        Vary::Fields(spec) => {
-            let key = spec.key_of(request);
-            Some((spec, key))
-        }
+        Vary::Fields(spec) => Some(Variant::new(spec, request)),
         _ => None,
     };
     let body = Body::whole(Bytes::from_static(body));
     let directives = ResponseDirectives::default();
     let mut object = Object::new(head, body, Kind::Response, directives, times, 1);
-    object.variant = variant;
+    object.set_variant(variant);
     Arc::new(object)
 }
 
@@ -322,4 +319,44 @@ fn objects_are_counted_right_while_changes_and_evictions_overlap() {
     assert_eq!(store.objects(), count(&store));
     store.clear();
     assert_eq!((store.objects(), count(&store)), (0, 0));
+}
+
+/// Bytes of ten that are there, under a strong tag.
+fn part(first: u64, bytes: &'static [u8]) -> Arc<Object> {
+    let place = first..first + bytes.len() as u64;
+    let head = ResponseHead::new(206).with("ETag", "\"a\"");
+    let times = Times {
+        ttl: Duration::from_secs(1),
+        ..Times::unusable(NOW)
+    };
+    let directives = ResponseDirectives::default();
+    let body = Body::whole(Bytes::from_static(bytes));
+    let mut object = Object::new(head, body, Kind::Response, directives, times, 1);
+    let part = crate::rules::part::Part {
+        range: place,
+        complete_len: 10,
+    };
+    object.set_part(Some(StoredPart { part, asked: None }));
+    Arc::new(object)
+}
+
+#[test]
+fn parts_that_an_invalidation_came_for_are_not_combined() {
+    let check = |invalidated: bool, expected: u64| {
+        let store = store(SMALL);
+        let key = Key::from(&b"k"[..]);
+        let fence = store.fence(&key);
+        let (older, newer) = (part(0, b"01"), part(2, b"23"));
+        for part in [&older, &newer] {
+            store.insert(&key, Arc::clone(part), fence, NOW);
+        }
+        if invalidated {
+            store.fence_all();
+        }
+        store.combine(&key, &newer, fence, 100, NOW);
+        store.run_pending_tasks();
+        assert_eq!(store.objects(), expected);
+    };
+    check(false, 1);
+    check(true, 2);
 }

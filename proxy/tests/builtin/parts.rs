@@ -406,3 +406,298 @@ async fn groups_of_answers_end_together() {
     assert_eq!(door.get("/a").await.cache(), "MISS");
     assert_eq!(door.get("/b").await.cache(), "HIT");
 }
+
+/// Fields and spellings by which a backend may answer for something else than the key names.
+const REWRITTEN: [(&str, &str); 9] = [
+    ("X-Forwarded-Host", "evil"),
+    ("x_forwarded_host", "evil"),
+    ("Forwarded", "host=evil"),
+    ("X-Original-URL", "/other"),
+    ("X-Forwarded-Prefix", "/other"),
+    ("X-HTTP-Method-Override", "DELETE"),
+    ("X-Forwarded-Port", "1"),
+    ("X-If-Match", "\"0\""),
+    ("Host", "EXAMPLE.org:80"),
+];
+
+#[tokio::test]
+async fn an_answer_to_a_rewritten_post_serves_nobody_else() {
+    for line in REWRITTEN {
+        let backend = Backend::start(|seen| match &*seen.method {
+            "POST" => answer(200, &[FRESH, ("Content-Location", "/")], "evil"),
+            _ => answer(200, &[FRESH], "good"),
+        })
+        .await;
+        let door = Door::start(&backend).await;
+        let lines = [line, ("Content-Length", "0")];
+        assert_eq!(door.request("POST", "/", &lines).await.text(), "evil");
+        assert_eq!(door.get("/").await.text(), "good", "{line:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_to_a_rewritten_head_leaves_what_is_stored() {
+    let with_content = ("Content-Length", "2");
+    for line in REWRITTEN.into_iter().chain([with_content]) {
+        let backend = Backend::start(|seen| match &*seen.method {
+            "HEAD" => Answer::default().head(200, &[FRESH, TAG, ("X", "evil")]),
+            _ => answer(200, &[FRESH, TAG, ("X", "good")], "body"),
+        })
+        .await;
+        let door = Door::start(&backend).await;
+        door.get("/").await;
+        let lines = [line, ("Cache-Control", "no-cache")];
+        let mut client = door.begin("HEAD", "/", &lines).await;
+        if line == with_content {
+            client.send("hi").await;
+        }
+        assert_eq!(client.reply("HEAD").await.field("X"), "evil", "{line:?}");
+        let later = door.get("/").await;
+        assert_eq!(later.field("X"), "good", "{line:?}");
+        assert_eq!(later.cache(), "HIT", "{line:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_to_head_does_not_bring_back_what_a_newer_answer_replaced() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let backend = Backend::start(move |seen| match (&*seen.method, seen.index) {
+        ("HEAD", _) => Answer::default().head(200, &[FRESH]).behind(&held),
+        (_, 0) => answer(200, &[FRESH], "older"),
+        _ => answer(200, &[FRESH], "newer"),
+    })
+    .await;
+    let door = Door::start(&backend).await;
+    let reload = [("Cache-Control", "no-cache")];
+    door.get("/").await;
+    let mut head = door.begin("HEAD", "/", &reload).await;
+    backend.wait_for(2).await;
+    assert_eq!(door.request("GET", "/", &reload).await.text(), "newer");
+    gate.open();
+    assert_eq!(head.reply("HEAD").await.status(), 200);
+    assert_eq!(door.get("/").await.text(), "newer");
+}
+
+#[tokio::test]
+async fn an_answer_to_head_that_a_write_overtook_renews_nothing() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let backend = Backend::start(move |seen| match &*seen.method {
+        "HEAD" => Answer::default().head(200, &[FRESH, TAG]).behind(&held),
+        "PUT" => answer(204, &[], ""),
+        _ if seen.index == 0 => answer(200, &[FRESH, TAG], "older"),
+        _ => answer(200, &[FRESH], "newer"),
+    })
+    .await;
+    let door = Door::start(&backend).await;
+    door.get("/").await;
+    let mut head = door
+        .begin("HEAD", "/", &[("Cache-Control", "no-cache")])
+        .await;
+    backend.wait_for(2).await;
+    door.request("PUT", "/", &[]).await;
+    gate.open();
+    assert_eq!(head.reply("HEAD").await.status(), 200);
+    assert_eq!(door.get("/").await.text(), "newer");
+}
+
+#[tokio::test]
+async fn an_answer_to_head_in_another_coding_does_not_relabel_the_body() {
+    let backend = Backend::start(|seen| match &*seen.method {
+        "HEAD" => Answer::default().head(200, &[FRESH, ("Content-Encoding", "gzip")]),
+        _ => answer(200, &[FRESH], "plain"),
+    })
+    .await;
+    let door = Door::start(&backend).await;
+    door.get("/").await;
+    let reload = [("Cache-Control", "no-cache")];
+    door.request("HEAD", "/", &reload).await;
+    let later = door.get("/").await;
+    assert_eq!(
+        (later.text(), &*later.field("Content-Encoding")),
+        ("plain", "")
+    );
+}
+
+#[tokio::test]
+async fn a_stale_answer_does_not_stand_in_where_head_asks_for_a_match() {
+    for line in [
+        ("If-Match", "\"b\""),
+        ("If-Unmodified-Since", "Sun, 06 Nov 1994 08:49:37 GMT"),
+    ] {
+        let backend = Backend::start(|seen| match &*seen.method {
+            "HEAD" => Answer::default().head(503, &[("Content-Length", "0")]),
+            _ => {
+                let modified = ("Last-Modified", "Mon, 07 Nov 1994 08:49:37 GMT");
+                answer(200, &[FRESH, TAG, OLD, modified], "body")
+            }
+        })
+        .await;
+        let door = Door::with(&backend, |config| {
+            config.cache.stale_if_error = Duration::from_secs(3600);
+        })
+        .await;
+        door.get("/").await;
+        assert_eq!(door.request("HEAD", "/", &[line]).await.status(), 503);
+    }
+}
+
+#[tokio::test]
+async fn a_part_longer_than_its_place_is_not_used() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let backend = Backend::start(move |seen| match seen.field("Range").as_deref() {
+        Some("bytes=0-1") => {
+            let place = ("Content-Range", "bytes 0-1/10");
+            let fields = [FRESH, TAG, place, ("Transfer-Encoding", "chunked")];
+            Answer::default()
+                .head(206, &fields)
+                .chunk("01")
+                .hold(&held)
+                .chunk("XX")
+                .then("0\r\n\r\n")
+        }
+        _ => ranged(&[FRESH, TAG])(seen),
+    })
+    .await;
+    let door = Door::start(&backend).await;
+    let mut client = door.begin("GET", "/", &[("Range", "bytes=0-1")]).await;
+    let head = client.head("GET").await;
+    gate.open();
+    assert!(!client.body_of(head).await.whole);
+    assert_eq!(door.front.store.objects(), 0);
+    get(&door, "bytes=2-3").await;
+    assert_eq!(get(&door, "bytes=2-3").await.2, "23");
+    assert_eq!(door.get("/").await.text(), WHOLE);
+}
+
+#[tokio::test]
+async fn an_error_that_a_range_or_a_condition_may_have_caused_is_not_stored() {
+    let check = async |status: u16, line: (&'static str, &str), stored: bool| {
+        let backend = Backend::start(move |seen| match seen.field(line.0) {
+            Some(_) => answer(status, &[FRESH], "error"),
+            None => answer(200, &[FRESH], "good"),
+        })
+        .await;
+        let door = Door::start(&backend).await;
+        assert_eq!(door.request("GET", "/", &[line]).await.status(), status);
+        let expected = if stored { "error" } else { "good" };
+        assert_eq!(door.get("/").await.text(), expected, "{status} {line:?}");
+    };
+    let range = ("Range", "bytes=18446744073709551615-");
+    for status in [400, 403, 416, 500, 501, 503] {
+        check(status, range, false).await;
+        check(status, ("If-Match", "x"), false).await;
+    }
+    // Those are about the target.
+    for status in [404, 410] {
+        check(status, range, true).await;
+    }
+}
+
+#[tokio::test]
+async fn a_part_that_withholds_its_place_is_not_stored() {
+    for directive in ["private", "no-cache"] {
+        let value = format!("max-age=60, {directive}=\"content-range\"");
+        let backend = Backend::start(move |seen| match seen.field("Range") {
+            Some(_) => {
+                let place = ("Content-Range", "bytes 0-4/10");
+                answer(206, &[("Cache-Control", &*value), place], "01234")
+            }
+            None => answer(200, &[FRESH], WHOLE),
+        })
+        .await;
+        let door = Door::start(&backend).await;
+        assert_eq!(get(&door, "bytes=0-4").await.2, "01234");
+        let whole = door.get("/").await;
+        assert_eq!((whole.status(), whole.text()), (200, WHOLE), "{directive}");
+    }
+}
+
+#[tokio::test]
+async fn a_part_too_large_to_keep_leaves_those_that_are_stored() {
+    let backend = Backend::start(ranged(&[FRESH])).await;
+    let door = Door::with(&backend, |config| {
+        config.cache.object_bytes_max = "4".parse().expect("a size");
+    })
+    .await;
+    get(&door, "bytes=2-3").await;
+    assert_eq!(get(&door, "bytes=4-9").await.2, "456789");
+    assert_eq!(get(&door, "bytes=2-3").await.3, "HIT");
+    get(&door, "bytes=5-6").await;
+    assert_eq!(get(&door, "bytes=5-6").await.3, "HIT");
+}
+
+#[tokio::test]
+async fn what_digests_one_message_is_not_told_of_another() {
+    let digest = ("Content-Digest", "sha-256=:AA==:");
+    let check = async |fields: &'static [(&'static str, &'static str)], first: &str| {
+        let backend = Backend::start(ranged(fields)).await;
+        let door = Door::start(&backend).await;
+        let line = [("Range", first)];
+        assert_eq!(
+            door.request("GET", "/", &line).await.field(digest.0),
+            digest.1
+        );
+        let within = [("Range", "bytes=2-3")];
+        let reply = door.request("GET", "/", &within).await;
+        assert_eq!((reply.text(), &*reply.field(digest.0)), ("23", ""));
+        let whole = door.get("/").await;
+        assert_eq!((whole.text(), &*whole.field(digest.0)), (WHOLE, ""));
+    };
+    check(
+        &[FRESH, TAG, ("Content-Digest", "sha-256=:AA==:")],
+        "bytes=0-4",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn trailers_of_the_rest_are_not_those_of_the_whole() {
+    let backend = Backend::start(|seen| match seen.index {
+        0 => ranged(&[FRESH, TAG])(seen),
+        _ => {
+            let place = ("Content-Range", "bytes 5-9/10");
+            let fields = [FRESH, TAG, place, ("Transfer-Encoding", "chunked")];
+            Answer::default()
+                .head(206, &fields)
+                .chunk("56789")
+                .then("0\r\nX-Sum: of-the-rest\r\n\r\n")
+        }
+    })
+    .await;
+    let door = Door::start(&backend).await;
+    get(&door, "bytes=0-4").await;
+    for _ in 0..2 {
+        let whole = door.get("/").await;
+        assert_eq!((whole.text(), whole.trailers.as_ref()), (WHOLE, None));
+    }
+}
+
+#[tokio::test]
+async fn scattered_ranges_end_in_one_fetch_of_the_whole() {
+    const LONG: usize = 1000;
+    let backend = Backend::start(|seen| {
+        let range = seen.field("Range");
+        let first = range.and_then(|range| {
+            let range = range.strip_prefix("bytes=")?.to_owned();
+            range.split_once('-')?.0.parse::<usize>().ok()
+        });
+        match first {
+            Some(first) => {
+                let place = format!("bytes {first}-{first}/{LONG}");
+                answer(206, &[FRESH, ("Content-Range", &place)], "x")
+            }
+            None => answer(200, &[FRESH], "x".repeat(LONG)),
+        }
+    })
+    .await;
+    let door = Door::start(&backend).await;
+    for first in 0..100 {
+        let range = format!("bytes={0}-{0}", first * 3);
+        assert_eq!(get(&door, &range).await.2, "x");
+    }
+    assert!(backend.count() < 20, "{}", backend.count());
+    assert_eq!(door.front.store.objects(), 1);
+}

@@ -16,7 +16,7 @@ use proxy::rules::cache_control::RequestDirectives;
 use proxy::rules::freshness::Heuristics;
 use proxy::rules::hop_by_hop;
 use proxy::rules::storability::{self, ClientDirectives, SetCookieRule, StoreRules};
-use proxy::rules::vary::Vary;
+use proxy::rules::vary::{Variant, Vary};
 use proxy::store::Variants;
 use proxy::time::Timestamp;
 
@@ -113,8 +113,7 @@ fn store(policy: &Builtin, case: &Case) -> Option<Arc<Object>> {
     let body = Body::whole(Bytes::from_static(b"body"));
     let mut object = Object::new(head, body, Kind::Response, directives, times, 1);
     if let Vary::Fields(spec) = Vary::of(&object.head.fields) {
-        let key = spec.key_of(&first.head.fields);
-        object.variant = Some((spec, key));
+        object.set_variant(Some(Variant::new(spec, &first.head.fields)));
     }
     Some(Arc::new(object))
 }

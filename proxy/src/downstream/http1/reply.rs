@@ -9,7 +9,7 @@ use super::super::end::End;
 use super::super::error::ClientError;
 use super::super::exchange::SendBody;
 use super::{Ending, Http1, has_close};
-use crate::http::{Field, Fields, Method, OutgoingHead, ResponseHead, Seen, Version};
+use crate::http::{Field, Fields, Method, OutgoingHead, ResponseHead, Version};
 use crate::http1::{
     CHUNK_END, Expectation, SentFraming, parse_length, write_chosen_fields, write_chunk_head,
     write_field, write_fields, write_framing, write_last_chunk, write_status_line,
@@ -95,11 +95,10 @@ impl Http1 {
         self.make_room().await?;
         let out = self.wire.output.head();
         let before = out.len();
-        let seen = stored.fields.seen();
         write_status_line(out, stored);
         match (
             stored.fields.lines(),
-            missing_framing(&stored.fields, seen, framing),
+            missing_framing(&stored.fields, framing),
         ) {
             (Some(lines), Some(missing)) => {
                 out.extend_from_slice(lines);
@@ -111,7 +110,7 @@ impl Http1 {
             Some(lines) => out.extend_from_slice(lines),
             None => write_fields(out, head.added(), SentFraming::Described),
         }
-        if !seen.date || !stored.fields.contains("date") {
+        if !stored.fields.contains("date") {
             write_field(out, "Date", &http_date());
         }
         self.end_head(stored.status, before);
@@ -136,10 +135,7 @@ impl Http1 {
         if self.ending == Ending::Open {
             let end = if !self.can_skip_body() {
                 Some(End::RequestBody)
-            } else if is_last
-                || self.shutdown.has_begun()
-                || head.fields.seen().of_this_hop && has_close(&head.fields)
-            {
+            } else if is_last || self.shutdown.has_begun() || has_close(&head.fields) {
                 Some(End::ByReply)
             } else {
                 None
@@ -287,11 +283,17 @@ impl Http1 {
 }
 
 /// What the lines of a head lack of the framing; `None` where they say something else, or something of this hop.
-fn missing_framing(fields: &Fields, seen: Seen, framing: SentFraming) -> Option<SentFraming> {
+fn missing_framing(fields: &Fields, framing: SentFraming) -> Option<SentFraming> {
+    const OF_THIS_HOP: [&str; 4] = [
+        "connection",
+        "keep-alive",
+        "proxy-connection",
+        "transfer-encoding",
+    ];
     match framing {
-        _ if seen.of_this_hop => None,
+        _ if OF_THIS_HOP.iter().any(|name| fields.contains(name)) => None,
         SentFraming::Described => Some(SentFraming::Nothing),
-        _ if !seen.content_length => Some(framing),
+        _ if !fields.contains("content-length") => Some(framing),
         SentFraming::Length(length) => {
             let told = only(fields, "content-length");
             (told.and_then(parse_length) == Some(length)).then_some(SentFraming::Nothing)

@@ -233,6 +233,13 @@ fn a_body_under_a_coding_that_nobody_defined_ends_with_the_connection() {
     let parsed = parse(bytes, &Method::Get).expect("sound").expect("whole");
     assert_eq!(parsed.framing, BodyFraming::UntilClose);
     assert_eq!(parsed.persistence, Persistence::Close);
+    for (status, method) in [(204, Method::Get), (304, Method::Get), (200, Method::Head)] {
+        let head = format!("HTTP/1.1 {status} X\r\nTransfer-Encoding: x\r\n\r\n");
+        let parsed = parse(head.as_bytes(), &method).expect("sound");
+        let parsed = parsed.expect("whole");
+        assert_eq!(parsed.framing, BodyFraming::Empty, "{status}");
+        assert_eq!(parsed.persistence, Persistence::Close, "{status}");
+    }
 }
 
 #[test]

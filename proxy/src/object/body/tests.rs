@@ -35,7 +35,7 @@ async fn first_bytes_are_read_before_the_last_are_written() {
 
     let late = tokio::spawn(read_all(writer.body().reader().expect("kept")));
     writer.push(piece(4)).await.expect("kept");
-    let body = Arc::clone(writer.body());
+    let body = writer.body().clone();
     writer.finish(None);
     assert_eq!(late.await.expect("no panic"), Ok(7));
     assert_eq!(read_all(early).await, Ok(4));
@@ -92,7 +92,7 @@ async fn kept_body_past_its_limit_goes_on_in_transit_and_is_not_kept() {
     for _ in 0..10 {
         writer.push(piece(8)).await.expect("one reader");
     }
-    let body = Arc::clone(writer.body());
+    let body = writer.body().clone();
     assert!(writer.in_transit());
     writer.finish(None);
     assert_eq!(read.await.expect("no panic"), Ok(80));
@@ -106,7 +106,7 @@ async fn kept_body_fills_without_readers() {
     drop(writer.body().reader());
     writer.push(piece(50)).await.expect("kept");
     assert!(timeout(SOON, writer.abandoned()).await.is_err());
-    let body = Arc::clone(writer.body());
+    let body = writer.body().clone();
     writer.finish(None);
     assert_eq!(body.complete_bytes(), Some(50));
 }
@@ -138,7 +138,7 @@ async fn trailers_come_after_the_last_piece() {
 fn small_pieces_do_not_hold_the_buffer_they_were_cut_from() {
     let mut writer = Body::write(Growth::Kept { bytes_max: 1 << 20 }, &Transit::new(1));
     let buffer = piece(1 << 16);
-    let body = Arc::clone(writer.body());
+    let body = writer.body().clone();
     writer.append(buffer.slice(..10));
     writer.finish(None);
     assert!(
@@ -153,7 +153,7 @@ fn reader_that_comes_with_the_end_reads_everything() {
     for _ in 0..20_000 {
         let mut writer = Body::write(Growth::Kept { bytes_max: 100 }, &Transit::new(1));
         writer.append(piece(7));
-        let body = Arc::clone(writer.body());
+        let body = writer.body().clone();
         let start = std::sync::Barrier::new(2);
         let mut reader = std::thread::scope(|threads| {
             threads.spawn(|| {
@@ -175,7 +175,7 @@ fn reader_that_comes_with_the_end_reads_everything() {
 fn failed_body_has_no_new_readers() {
     let mut writer = Body::write(Growth::Kept { bytes_max: 100 }, &Transit::new(1));
     writer.append(piece(7));
-    let body = Arc::clone(writer.body());
+    let body = writer.body().clone();
     assert!(body.reader().is_some());
     drop(writer);
     assert!(body.reader().is_none());
@@ -206,7 +206,7 @@ async fn bodies_that_fill_at_once_share_one_bound() {
     drop(second);
     assert_eq!(transit.kept_bytes(), room / 2);
 
-    let whole = Arc::clone(first.body());
+    let whole = first.body().clone();
     first.finish(None);
     assert!(whole.is_complete());
     assert_eq!(transit.kept_bytes(), 0, "the store weighs it from now on");

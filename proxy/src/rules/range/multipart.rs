@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::content_range;
+use super::{content_range, drop_digests};
 use crate::http::{Fields, ResponseHead};
 
 /// What stands between the parts of one answer. The parts' bytes are the caller's.
@@ -38,6 +38,7 @@ impl Multipart {
     /// Turns the fields of the 200 into those of this 206 (RFC 9110 §15.3.7.2).
     pub fn set_fields(&self, fields: &mut Fields) {
         fields.remove("content-range");
+        drop_digests(fields);
         fields.set(
             "Content-Type",
             format!("multipart/byteranges; boundary={}", self.boundary),

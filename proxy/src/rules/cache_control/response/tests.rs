@@ -1,16 +1,72 @@
 use super::*;
 
-fn of(lines: &[(&str, &str)]) -> ResponseDirectives {
+fn packed(lines: &[(&str, &str)]) -> ResponseDirectives {
     let mut head = ResponseHead::new(200);
     head.fields = lines.iter().copied().collect();
     let targeted = ["Lacquer-Cache-Control", "CDN-Cache-Control"].map(String::from);
     ResponseDirectives::of(&head, &targeted)
 }
 
-fn cache_control() -> ResponseDirectives {
-    ResponseDirectives {
+/// What the packed form gives back of all that was said.
+fn of(lines: &[(&str, &str)]) -> Said {
+    let packed = packed(lines);
+    let scope = |scope: Scope<'_>| match scope {
+        Scope::No => FieldScope::No,
+        Scope::Fields(names) => FieldScope::Fields(names.to_vec()),
+        Scope::All => FieldScope::All,
+    };
+    Said {
+        source: packed.source(),
+        max_age: packed.max_age(),
+        s_maxage: packed.s_maxage(),
+        no_store: packed.no_store(),
+        no_cache: scope(packed.no_cache()),
+        private: scope(packed.private()),
+        public: packed.public(),
+        must_revalidate: packed.must_revalidate(),
+        proxy_revalidate: packed.proxy_revalidate(),
+        permits_sharing: packed.permits_sharing(),
+        must_understand: packed.must_understand(),
+        no_transform: packed.no_transform(),
+        immutable: packed.immutable(),
+        stale_while_revalidate: packed.stale_while_revalidate(),
+        stale_if_error: packed.stale_if_error(),
+    }
+}
+
+#[test]
+fn each_directive_is_told_from_all_others() {
+    let all = [
+        "no-store",
+        "no-cache",
+        "private",
+        "public",
+        "must-revalidate",
+        "proxy-revalidate",
+        "must-understand",
+        "no-transform",
+        "immutable",
+        "max-age=0",
+        "s-maxage=0",
+        "stale-while-revalidate=0",
+        "stale-if-error=0",
+        "no-cache=x",
+        "private=x",
+    ];
+    for (index, one) in all.iter().enumerate() {
+        for other in &all[index + 1..] {
+            let (one, other) = (&[("Cache-Control", *one)], &[("Cache-Control", *other)]);
+            assert_ne!(of(one), of(other), "{one:?} {other:?}");
+            assert_ne!(packed(one), packed(other), "{one:?} {other:?}");
+        }
+    }
+    assert_eq!(size_of::<ResponseDirectives>(), 24);
+}
+
+fn cache_control() -> Said {
+    Said {
         source: Source::CacheControl,
-        ..ResponseDirectives::default()
+        ..Said::default()
     }
 }
 
@@ -24,7 +80,7 @@ fn fields(names: &[&str]) -> FieldScope {
 
 #[test]
 fn every_directive_is_read_in_any_case() {
-    assert_eq!(of(&[]), ResponseDirectives::default());
+    assert_eq!(of(&[]), Said::default());
     assert_eq!(of(&[("Cache-Control", "")]), cache_control());
     assert_eq!(
         of(&[
@@ -41,7 +97,7 @@ fn every_directive_is_read_in_any_case() {
                 "stale-while-revalidate=3, stale-if-error=4, x=\"no-store\""
             ),
         ]),
-        ResponseDirectives {
+        Said {
             source: Source::CacheControl,
             max_age: seconds(1),
             s_maxage: seconds(2),
@@ -68,7 +124,7 @@ fn directives_inside_quoted_strings_are_not_directives() {
             "Cache-Control",
             r#"x="no-store, max-age=5\", private", max-age=7"#
         )]),
-        ResponseDirectives {
+        Said {
             max_age: seconds(7),
             ..cache_control()
         }
@@ -128,7 +184,7 @@ fn after_a_quote_without_end_only_restrictions_count() {
             "Cache-Control",
             "max-age=5, x=\"y, no-store, public, s-maxage=9, private=z"
         )]),
-        ResponseDirectives {
+        Said {
             max_age: seconds(5),
             s_maxage: seconds(0),
             no_store: true,
@@ -175,10 +231,10 @@ fn field_scopes_hold_names_or_everything() {
 #[test]
 fn first_sound_targeted_field_replaces_the_others() {
     fn check(lines: &[(&str, &str)], source: Source, max_age: Option<u64>) {
-        let directives = of(lines);
-        assert_eq!(directives.source, source, "{lines:?}");
+        let directives = packed(lines);
+        assert_eq!(directives.source(), source, "{lines:?}");
         assert_eq!(
-            directives.max_age,
+            directives.max_age(),
             max_age.map(Duration::from_secs),
             "{lines:?}"
         );
@@ -296,7 +352,7 @@ fn targeted_field_scopes_are_strings() {
 fn stale_reuse_is_forbidden_by_any_of_four() {
     fn check(value: &str, expected: bool) {
         assert_eq!(
-            of(&[("Cache-Control", value)]).forbids_stale(),
+            packed(&[("Cache-Control", value)]).forbids_stale(),
             expected,
             "{value}"
         );
