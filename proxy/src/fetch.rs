@@ -406,10 +406,10 @@ impl FetchTask {
             .reader()
             .expect("nothing has been dropped from a new body");
         let early = match length {
-            BodyLength::Known(..=EARLY_BYTES_MAX)
-                if kind == Kind::Response && rest.is_none() && head.status != 206 =>
+            BodyLength::Known(bytes @ ..=EARLY_BYTES_MAX)
+                if kind == Kind::Response && Part::of(&head).is_none() && rest.is_none() =>
             {
-                fill(&mut body, &mut writer, u64::MAX).now_or_never()
+                fill(&mut body, &mut writer, bytes).now_or_never()
             }
             _ => None,
         };

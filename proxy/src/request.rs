@@ -747,11 +747,11 @@ impl Machine<'_> {
 
     /// The head a pass sends.
     fn private_fetch(&self) -> Fetch {
-        let mut request = self.request.head.clone();
+        let mut request = self.request.head.clone_with_room();
         if !self.record.told_forwarded {
             forward::add_forwarded(&mut request, &self.request.connection);
         }
-        let mut head = request.clone();
+        let mut head = request.clone_with_room();
         // What Connection lists is gone already. To take it out here would let a client list what was added since.
         hop_by_hop::strip_known(&mut head.fields);
         Fetch {

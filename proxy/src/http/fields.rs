@@ -369,6 +369,21 @@ impl Fields {
         }
     }
 
+    /// A copy with room for the fields that are added on the way to a backend.
+    pub(crate) fn clone_with_room(&self) -> Fields {
+        const FIELDS: usize = 6;
+        const BYTES: usize = 192;
+        let mut copy = Fields {
+            bytes: Vec::with_capacity(self.bytes.len() + BYTES),
+            entries: Vec::with_capacity(self.entries.len() + FIELDS),
+            layout: self.layout,
+            names: self.names,
+        };
+        copy.bytes.extend_from_slice(&self.bytes);
+        copy.entries.extend_from_slice(&self.entries);
+        copy
+    }
+
     /// A copy of the fields for whose names `keep` says so.
     pub fn filtered(&self, mut keep: impl FnMut(&[u8]) -> bool) -> Fields {
         let mut copy = Fields {

@@ -142,6 +142,20 @@ pub struct RequestHead {
     pub fields: Fields,
 }
 
+impl RequestHead {
+    /// A copy with room for the fields that are added on the way to a backend.
+    pub(crate) fn clone_with_room(&self) -> RequestHead {
+        RequestHead {
+            method: self.method.clone(),
+            target: self.target.clone(),
+            authority: self.authority.clone(),
+            scheme: self.scheme,
+            version: self.version,
+            fields: self.fields.clone_with_room(),
+        }
+    }
+}
+
 impl Default for RequestHead {
     fn default() -> RequestHead {
         RequestHead {

@@ -1,5 +1,7 @@
 //! The fields of a request that change on the way to a backend.
 
+use std::net::IpAddr;
+
 use crate::downstream::ConnectionInfo;
 use crate::http::RequestHead;
 use crate::rules::key::canonical_authority;
@@ -132,24 +134,52 @@ pub(super) fn upgrades(offered: &str) -> Option<Box<str>> {
 /// what the connection is, whatever the client claims.
 pub(super) fn add_forwarded(head: &mut RequestHead, connection: &ConnectionInfo) {
     if let Some(client) = connection.client.as_inet() {
-        let client = client.ip().to_canonical().to_string();
-        let value = match head.fields.get_joined("X-Forwarded-For") {
+        let client = client.ip().to_canonical();
+        match head.fields.get_joined("X-Forwarded-For") {
             Some(mut chain) => {
                 chain.extend_from_slice(b", ");
-                chain.extend_from_slice(client.as_bytes());
-                chain
+                write_address(&mut chain, client);
+                head.fields.set("X-Forwarded-For", chain);
             }
-            None => client.into_bytes(),
-        };
-        head.fields.set("X-Forwarded-For", value);
+            None => head
+                .fields
+                .append_with("X-Forwarded-For", |out| write_address(out, client)),
+        }
     }
     head.fields.set("X-Forwarded-Proto", head.scheme.as_str());
+}
+
+/// As `Display` writes it, which takes as long as parsing a short head.
+fn write_address(out: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => {
+            for (place, octet) in address.octets().into_iter().enumerate() {
+                if place > 0 {
+                    out.push(b'.');
+                }
+                out.extend_from_slice(itoa::Buffer::new().format(octet).as_bytes());
+            }
+        }
+        IpAddr::V6(address) => out.extend_from_slice(address.to_string().as_bytes()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::http::{Method, Scheme, Version};
+
+    #[test]
+    fn addresses_are_written_as_they_are_displayed() {
+        let check = |address: &str| {
+            let mut out = Vec::new();
+            write_address(&mut out, address.parse().expect("an address"));
+            assert_eq!(out, address.as_bytes());
+        };
+        check("0.0.0.0");
+        check("127.10.200.255");
+        check("2001:db8::1");
+    }
 
     #[test]
     fn backends_are_not_asked_to_speak_another_http() {

@@ -167,6 +167,11 @@ impl Scope<'_> {
             Scope::No | Scope::All => false,
         }
     }
+
+    /// Whether the directive speaks of some fields only.
+    pub fn names_any(self) -> bool {
+        matches!(self, Scope::Fields(_))
+    }
 }
 
 /// A [`Scope`] while it is read.
