@@ -155,11 +155,6 @@ impl Scope<'_> {
         self == Scope::All
     }
 
-    /// Whether the directive speaks of some fields only.
-    pub fn names_any(self) -> bool {
-        matches!(self, Scope::Fields(_))
-    }
-
     /// Whether the directive speaks of this field by name.
     pub fn names(self, field: &str) -> bool {
         match self {
