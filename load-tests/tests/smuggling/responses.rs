@@ -161,10 +161,17 @@ fn framing() -> Vec<Row> {
             "CVE-2021-40346 (HAProxy)",
             "Content-Length: 18446744073709551621\r\n",
         ),
+        row(
+            "a coding that nobody has defined: all until the end",
+            "RFC 9112 §6.3",
+            with("Transfer-Encoding: cow\r\n", "hello"),
+            Gets::Whole(200, "hello"),
+        )
+        .closes(),
         bad(
-            "an unknown coding",
+            "a coding with another one in its name",
             "RFC 9112 §6.1",
-            "Transfer-Encoding: cow\r\n",
+            "Transfer-Encoding: xchunked\r\n",
         ),
         bad(
             "the identity coding",

@@ -54,18 +54,18 @@ pub struct Fields {
 /// A set of names that may say yes where it should say no: most questions about a head are about fields that it has
 /// not, and are answered here.
 #[derive(Clone, Copy, Debug, Default)]
-struct Names(u64);
+struct Names(u32);
 
 // Inlined with the questions below, so that the bit of a name that is written in the program is a constant.
 impl Names {
     #[inline(always)]
-    fn bit(name: &[u8]) -> u64 {
+    fn bit(name: &[u8]) -> u32 {
         let (Some(first), Some(last)) = (name.first(), name.last()) else {
             return 0;
         };
         // In lower case, as far as letters go.
         let (first, last) = (usize::from(first | 0x20), usize::from(last | 0x20));
-        1 << ((first ^ last.rotate_left(2) ^ name.len().rotate_left(3)) % 64)
+        1 << ((first ^ last.rotate_left(2) ^ name.len().rotate_left(3)) % 32)
     }
 
     fn note(&mut self, name: &[u8]) {
