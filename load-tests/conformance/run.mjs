@@ -1,6 +1,6 @@
 // Runs the public suite http-cache-tests against a freshly started front door, and says what passed.
 //
-//     node run.mjs --suite FOLDER --lacquer PROGRAM [--tests FILE] [--id TEST] [--show]
+//     node run.mjs --suite FOLDER --lacquer PROGRAM [--tests FILE] [--id TEST [--show]]
 //
 // FOLDER is the installed npm package, or a checkout of its repository, which has tests that the package of the same
 // version lacks. tests.tsv lists the tests that are run and their kinds, exceptions.tsv those that are known to fail,
@@ -25,6 +25,8 @@ const { values: options } = parseArgs({
     show: { type: 'boolean', default: false }
   }
 })
+
+if (options.show && !options.id) throw new Error('--show goes with --id: the suite tells every message of a test')
 
 // How long a program may take to open its port.
 const START_MS = 20_000
