@@ -5,31 +5,31 @@
 //! gets is a [`Fetched`] through a channel; what all others get is what the store and the flight give them.
 
 mod answer;
+mod fill;
 mod remember;
+mod renew;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use answer::{Answer, Asker, News, answer};
 use bytes::Bytes;
+pub use fill::Completes;
+use fill::{FillEnded, fill, fill_around, is_the_rest};
 use futures_util::FutureExt;
 
 use crate::backend::{
     BackendError, BackendRequest, BackendResponse, BodyLength, MalformedResponse, RequestBody,
-    ResponseBody,
 };
 use crate::bans::HeldMark;
 use crate::front::Front;
-use crate::http::{Method, RequestHead, ResponseHead};
+use crate::http::{Method, ResponseHead};
 use crate::http1::{BadResponse, Malformed};
 use crate::metrics::Counter;
-use crate::object::{
-    Abandoned, Body, BodyReader, BodyWriter, Growth, Kind, Object, StoredPart, Times, tags,
-};
+use crate::object::{Body, BodyReader, Growth, Kind, Object, StoredPart, Times, tags};
 use crate::policy::{Delivery, Fetch, OnError, Purpose, Received, Source, Storage, Synth};
 use crate::rules::cache_control::ResponseDirectives;
-use crate::rules::part::{self, Asked, Missing, Part};
-use crate::rules::revalidation::HeadEffect;
+use crate::rules::part::{self, Asked, Part};
 use crate::rules::storability::NotStored;
 use crate::rules::vary::{Variant, Vary};
 use crate::rules::{
@@ -78,13 +78,6 @@ impl Sharing {
             Sharing::Private => None,
         }
     }
-}
-
-/// A stored part, and what the fetch asks for to make it the whole.
-#[derive(Debug)]
-pub struct Completes {
-    pub stored: Arc<Object>,
-    pub missing: Missing,
 }
 
 /// One fetch, ready to run.
@@ -217,101 +210,6 @@ impl FetchTask {
             (_, BodyLength::UntilClose) => Counter::FetchesEof,
         };
         self.front.metrics.count(counter);
-    }
-
-    /// A `304` for the stored answer: a new head on the same body (RFC 9111 §4.3.4).
-    fn confirm(self, stale: &Arc<Object>, not_modified: &BackendResponse) {
-        let (object, stored, own_head) = self.renew(stale, &not_modified.head, &self.fetch);
-        let mut delivery = Delivery::new(Source::Revalidated);
-        delivery.stored = Some(stored);
-        delivery.fetch_status = Some(304);
-        delivery.backend = Some(not_modified.server().into());
-        self.land_as(object, delivery, own_head);
-    }
-
-    /// Makes the stored answer as new as a head of the same representation says (RFC 9111 §3.2), and stores it if it
-    /// still may be. `asked` is what the head is the answer to.
-    fn renew(
-        &self,
-        stale: &Arc<Object>,
-        newer: &ResponseHead,
-        asked: &Fetch,
-    ) -> (Arc<Object>, bool, Option<Box<ResponseHead>>) {
-        let now = Timestamp::now();
-        let mut head = revalidation::freshen(&stale.head, newer);
-        let policy = self.front.policy();
-        let directives = policy.directives(&head);
-        let own_head = keep_storable(&mut head, &directives, now);
-        let received = Received {
-            head: &head,
-            directives: &directives,
-            at: now,
-        };
-        let storage = policy.backend_response(asked, &received);
-        let times = match &storage {
-            Storage::Store(times) => *times,
-            _ => Times::unusable(now),
-        };
-        let mut object = Object::new(
-            head,
-            stale.body.clone(),
-            stale.kind,
-            directives,
-            times,
-            self.fetch.xid,
-        );
-        self.describe(&mut object);
-        object.set_part(stale.part().cloned());
-        object.set_ban_mark(self.ban_mark.mark());
-        let object = Arc::new(object);
-        self.remember(&storage, object.head.status, now);
-        // HEAD goes beside all flights: a GET may have brought something newer meanwhile.
-        let is_beside = self.fetch.purpose == Purpose::Pass;
-        let stored = match storage {
-            Storage::Store(_) if is_beside => self.store_over(stale, &object, now),
-            Storage::Store(_) => self.store(&object, now),
-            Storage::HitForMiss { mark, because } => {
-                self.front.count_not_stored(because);
-                if self.forget(stale) || !is_beside {
-                    self.mark(&object, mark, because, now);
-                }
-                false
-            }
-            // Something about this request: the next may still use what is stored.
-            Storage::Private { because } => {
-                if let Some(because) = because {
-                    self.front.count_not_stored(because);
-                }
-                false
-            }
-            Storage::Stale => false,
-        };
-        (object, stored, own_head)
-    }
-
-    /// RFC 9111 §4.3.5: what an answer to HEAD says of the stored answer to GET.
-    fn apply_head(&mut self, answer: &ResponseHead) {
-        let Some(stored) = self.fetch.stale.take() else {
-            return;
-        };
-        match revalidation::head_effect(&stored.head, answer) {
-            HeadEffect::Freshen => {
-                let as_get = Fetch {
-                    head: self.fetch.head.clone(),
-                    request: Arc::new(RequestHead {
-                        method: Method::Get,
-                        ..(*self.fetch.request).clone()
-                    }),
-                    purpose: Purpose::Fill,
-                    xid: self.fetch.xid,
-                    stale: None,
-                    sent: self.fetch.sent,
-                };
-                self.renew(&stored, answer, &as_get);
-            }
-            HeadEffect::Invalidate => stored.expire(Timestamp::now()),
-            HeadEffect::None => {}
-        }
     }
 
     /// An answer with a body of its own, or the rest of one.
@@ -748,94 +646,12 @@ fn keep_storable(
     whole
 }
 
-/// Moves the backend's body into the object until it ends, fails, passes `bytes_max`, or nobody is left to read it.
-async fn fill(
-    body: &mut ResponseBody,
-    writer: &mut BodyWriter,
-    mut bytes_max: u64,
-) -> Result<(), FillEnded> {
-    loop {
-        let piece = tokio::select! {
-            piece = body.next() => piece?,
-            () = writer.abandoned() => return Err(FillEnded::Abandoned(Abandoned)),
-        };
-        match piece {
-            Some(piece) => {
-                bytes_max = bytes_max
-                    .checked_sub(piece.len() as u64)
-                    .ok_or(FillEnded::Length)?;
-                writer.push(piece).await?;
-            }
-            None => return Ok(()),
-        }
-    }
-}
-
-/// The same for the rest of a body of which a part is stored.
-async fn fill_around(
-    rest: &Completes,
-    body: &mut ResponseBody,
-    writer: &mut BodyWriter,
-) -> Result<(), FillEnded> {
-    let missing = &rest.missing.range;
-    let stored = rest.stored.body.pieces().unwrap_or_default();
-    if missing.start > 0 {
-        for piece in stored {
-            writer.push(piece.clone()).await?;
-        }
-    }
-    let mut awaited = missing.end - missing.start;
-    loop {
-        let piece = tokio::select! {
-            piece = body.next() => piece?,
-            () = writer.abandoned() => return Err(FillEnded::Abandoned(Abandoned)),
-        };
-        let Some(piece) = piece else { break };
-        awaited = awaited
-            .checked_sub(piece.len() as u64)
-            .ok_or(FillEnded::Length)?;
-        writer.push(piece).await?;
-    }
-    if awaited > 0 {
-        return Err(FillEnded::Length);
-    }
-    if missing.start == 0 {
-        for piece in stored {
-            writer.push(piece.clone()).await?;
-        }
-    }
-    Ok(())
-}
-
-/// Whether an answer is what a stored part lacks.
-fn is_the_rest(completes: &Completes, head: &ResponseHead) -> bool {
-    let Completes { stored, missing } = completes;
-    let complete_len = stored.part().map(|part| part.part.complete_len);
-    Part::of(head).is_some_and(|part| {
-        part.range == missing.range
-            && Some(part.complete_len) == complete_len
-            && part::may_combine(&stored.head, head)
-    })
-}
-
 /// Whether a backend may have seen, and done, what a failed request asked for.
 fn may_have_arrived(error: &BackendError) -> bool {
     !matches!(
         error,
         BackendError::Unhealthy { .. } | BackendError::Busy { .. } | BackendError::Connect { .. }
     )
-}
-
-/// Why a body was not filled to its end.
-#[derive(Debug, thiserror::Error)]
-enum FillEnded {
-    #[error(transparent)]
-    Abandoned(#[from] Abandoned),
-    #[error(transparent)]
-    Backend(#[from] BackendError),
-    /// More or less came than the part that was asked for.
-    #[error("the part that came is not as long as its Content-Range says")]
-    Length,
 }
 
 /// Whether those who waited may have what came. What may not be reused without asking the backend again,

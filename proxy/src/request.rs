@@ -6,6 +6,7 @@
 mod deliver;
 mod forward;
 mod pipe;
+mod purge;
 mod record;
 mod rehearse;
 mod upload;
@@ -17,12 +18,11 @@ use crate::bans::HeldMark;
 use crate::downstream::{BodyLength, ClientError, Exchange, Served};
 use crate::fetch::{Completes, FetchTask, Fetched, News, Sharing, answer};
 use crate::front::{Exchangeable, Front};
-use crate::http::{Fields, Method, RequestHead, ResponseHead, Scheme};
+use crate::http::{Fields, Method, RequestHead, ResponseHead};
 use crate::metrics::{Counter, Outcome};
 use crate::object::{BodyReader, Kind, Object};
 use crate::policy::{
-    Delivery, Fetch, Hit, Invalidation, Miss, Policy, Purpose, Recv, Request, Softness, Source,
-    Synth,
+    Delivery, Fetch, Hit, Invalidation, Miss, Policy, Purpose, Recv, Request, Source, Synth,
 };
 use crate::rules::cache_control::RequestDirectives;
 use crate::rules::cache_status::ForwardReason;
@@ -30,7 +30,7 @@ use crate::rules::conditional::{Precondition, evaluate};
 use crate::rules::hop_by_hop;
 use crate::rules::key::PrimaryKey;
 use crate::rules::part::{self, Asked};
-use crate::store::{Boarding, Fence, Key, Landing, Removal, Seat};
+use crate::store::{Boarding, Fence, Key, Landing, Seat};
 use crate::time::Timestamp;
 
 pub(crate) use forward::is_shareable;
@@ -646,58 +646,6 @@ impl Machine<'_> {
         let key = Key::from(self.policy.hash(&self.request).as_bytes());
         let fence = self.front.store.fence(&key);
         Some((key, fence))
-    }
-
-    fn purge(&mut self, invalidation: &Invalidation) -> State {
-        let now = Timestamp::now();
-        self.record.outcome = Some(Outcome::Purge);
-        let done = match invalidation {
-            Invalidation::Url(softness) => {
-                let removal = match softness {
-                    Softness::Hard => Removal::Hard,
-                    Softness::Soft => Removal::Soft(now),
-                };
-                Ok(format!("Purged {}", self.purge_url(removal)))
-            }
-            Invalidation::Tags(tags, Softness::Hard) => {
-                let purged = tags.iter().try_for_each(|tag| self.front.purge_tag(tag));
-                purged
-                    .map(|()| "Purged".to_owned())
-                    .map_err(|refused| refused.to_string())
-            }
-            Invalidation::Tags(tags, Softness::Soft) => {
-                Ok(format!("Purged {}", self.front.expire_tags(tags, now)))
-            }
-            Invalidation::Ban(expression) => {
-                let added = self.front.ban(expression);
-                added
-                    .map(|()| "Ban added".to_owned())
-                    .map_err(|refused| refused.to_string())
-            }
-        };
-        State::Synth(match done {
-            Ok(done) => Synth::because(200, done),
-            Err(refused) => Synth::because(400, refused),
-        })
-    }
-
-    /// Purges this request's object, whatever scheme it was stored under. Gives the number of variants.
-    fn purge_url(&mut self, removal: Removal) -> usize {
-        self.front.metrics.count(Counter::Purges);
-        self.front.metrics.count(match removal {
-            Removal::Hard => Counter::InvalidationsPurge,
-            Removal::Soft(_) => Counter::InvalidationsSoftPurge,
-        });
-        let scheme = self.request.head.scheme;
-        let mut found = 0;
-        for scheme in [Scheme::Http, Scheme::Https] {
-            self.request.head.scheme = scheme;
-            let key = self.policy.hash(&self.request);
-            found += self.front.store.invalidate(key.as_bytes(), removal);
-        }
-        self.front.metrics.add(Counter::ObjectsPurged, found as u64);
-        self.request.head.scheme = scheme;
-        found
     }
 
     fn synth(&mut self, synth: &Synth) -> State {
