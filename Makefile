@@ -8,8 +8,8 @@ FUZZ_SECONDS ?= 10
 
 # Where `make conformance` has http-cache-tests from; SUITE=FOLDER takes a checkout of its repository instead.
 SUITE ?=
-# The list of tests it runs: id, kind.
-TESTS ?= tests.tsv
+# The list of tests it runs, id and kind: one that is kept beside the repository, else the repository's own.
+TESTS ?= $(abspath $(firstword $(wildcard ../shared/conformance/visible.tsv) load-tests/conformance/tests.tsv))
 
 .DEFAULT_GOAL := help
 .PHONY: help deps build run test conformance fuzz lint bench bench-quick instructions
