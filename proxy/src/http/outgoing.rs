@@ -13,8 +13,18 @@ pub struct OutgoingHead<'a> {
     added: Fields,
 }
 
-/// What conditions are held against. It has to be in the head itself, wherever it comes from.
-const VALIDATORS: [&str; 3] = ["ETag", "Last-Modified", "Date"];
+/// What conditions are held against, and what a connection has a say in: looked for in the head itself, so it goes
+/// there wherever it comes from.
+const OF_THE_HEAD: [&str; 8] = [
+    "ETag",
+    "Last-Modified",
+    "Date",
+    "Content-Length",
+    "Transfer-Encoding",
+    "Connection",
+    "Keep-Alive",
+    "Proxy-Connection",
+];
 
 impl<'a> OutgoingHead<'a> {
     /// `memory` is emptied.
@@ -59,7 +69,7 @@ impl<'a> OutgoingHead<'a> {
     /// [`OutgoingHead::append`] of a value that is written where it is to stand.
     #[inline]
     pub fn append_with(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
-        match is_validator(name) {
+        match is_of_the_head(name) {
             true => self.to_mut().fields.append_with(name, write),
             false => self.added.append_with(name, write),
         }
@@ -104,8 +114,8 @@ impl<'a> OutgoingHead<'a> {
 }
 
 #[inline(always)]
-fn is_validator(name: &str) -> bool {
-    VALIDATORS
+fn is_of_the_head(name: &str) -> bool {
+    OF_THE_HEAD
         .iter()
         .any(|known| known.eq_ignore_ascii_case(name))
 }
@@ -138,14 +148,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_replaced_goes_and_validators_stand_in_the_head() {
+    fn what_is_replaced_goes_and_what_others_look_for_stands_in_the_head() {
         let stored = stored();
         let mut head = OutgoingHead::new(&stored, Fields::new());
         head.set("X-Cache", "HIT");
         head.set("etag", "\"b\"");
         head.append("Last-Modified", "?");
+        head.append("connection", "close");
         assert_eq!(head.stored().fields.get("ETag"), Some(&b"\"b\""[..]));
         assert!(head.stored().fields.contains("last-modified"));
+        assert!(head.stored().fields.contains("connection"));
         assert!(!head.stored().fields.contains("x-cache"));
         assert_eq!(head.added().get("x-cache"), Some(&b"HIT"[..]));
         assert_eq!(stored.fields.get("x-cache"), Some(&b"MISS"[..]));

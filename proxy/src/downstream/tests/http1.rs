@@ -198,6 +198,18 @@ async fn stored_heads_go_out_as_they_are() {
 }
 
 #[tokio::test]
+async fn the_framing_of_a_stored_head_is_the_connections_own() {
+    let server = server().await;
+    let mut client = server.connect().await;
+    let reply = client.get("/stored-and-framed").await;
+    let lengths: Vec<_> = reply.head.fields.get_all("content-length").collect();
+    assert_eq!(lengths, [b"5"]);
+    assert_eq!(reply.field("transfer-encoding"), None);
+    assert_eq!(reply.field("connection"), Some("close"));
+    assert_eq!(reply.text(), "store");
+}
+
+#[tokio::test]
 async fn an_unread_body_is_skipped_or_ends_the_connection() {
     let settings = DownstreamSettings {
         drain_bytes_max: 1000,

@@ -242,6 +242,16 @@ impl Scripted {
                 exchange.send_body(Bytes::from_static(b"store")).await?;
                 exchange.finish(None).await
             }
+            "/stored-and-framed" => {
+                let head = ResponseHead::new(200).with("Content-Length", "3");
+                let mut head = OutgoingHead::new(&head, exchange.take_memory());
+                head.append("Content-Length", "999");
+                head.append("Transfer-Encoding", "chunked");
+                head.append("Connection", "close");
+                exchange.send_outgoing(&head, SendBody::Length(5)).await?;
+                exchange.send_body(Bytes::from_static(b"store")).await?;
+                exchange.finish(None).await
+            }
             "/close" => {
                 let head = ok
                     .with("Connection", "close")
