@@ -28,6 +28,7 @@ use crate::http1::{BadResponse, Malformed};
 use crate::metrics::Counter;
 use crate::object::{Body, BodyReader, Growth, Kind, Object, StoredPart, Times, tags};
 use crate::policy::{Delivery, Fetch, OnError, Purpose, Received, Source, Storage, Synth};
+use crate::request::speaks_for_all;
 use crate::rules::cache_control::ResponseDirectives;
 use crate::rules::part::{self, Asked, Part};
 use crate::rules::storability::NotStored;
@@ -248,6 +249,12 @@ impl FetchTask {
             at: now,
         };
         let mut storage = policy.backend_response(&self.fetch, &received);
+        if let Storage::Store(_) = storage
+            && self.fetch.purpose == Purpose::Pass
+            && !speaks_for_all(&self.fetch.head)
+        {
+            storage = Storage::Private { because: None };
+        }
         let settings = self.front.settings();
         if let Storage::Store(_) = storage
             && matches!(length, BodyLength::Known(bytes) if bytes > settings.object_bytes_max)

@@ -33,7 +33,7 @@ use crate::rules::part::{self, Asked};
 use crate::store::{Boarding, Fence, Key, Landing, Seat};
 use crate::time::Timestamp;
 
-pub(crate) use forward::is_shareable;
+pub(crate) use forward::{is_shareable, speaks_for_all};
 use record::Record;
 pub(crate) use rehearse::rehearse;
 
@@ -625,9 +625,8 @@ impl Machine<'_> {
         }
     }
 
-    /// Where the answer to a private fetch may change what is stored, and how the fence stands there. Nowhere for a
-    /// request that could make the backend answer for something else than a shared fetch asks for: a pass takes
-    /// nothing out of what the client sent.
+    /// Where the answer to a private fetch may change what is stored, and how the fence stands there: if the request
+    /// [`speaks_for_all`], which is asked where an answer to POST is one of the few that could be stored.
     fn target(&self, fetch: &Fetch) -> Option<(Key, Fence)> {
         let speaks_of_target = match fetch.head.method {
             Method::Post => true,
@@ -636,11 +635,14 @@ impl Machine<'_> {
                 let asks_for_a_match = ["If-Match", "If-Unmodified-Since"]
                     .iter()
                     .any(|name| fetch.head.fields.contains(name));
-                !asks_for_a_match && !self.request.has_body && !self.request.directives.no_store
+                !asks_for_a_match
+                    && !self.request.has_body
+                    && !self.request.directives.no_store
+                    && speaks_for_all(&fetch.head)
             }
             _ => false,
         };
-        if !speaks_of_target || !forward::speaks_for_all(&fetch.head) {
+        if !speaks_of_target {
             return None;
         }
         let key = Key::from(self.policy.hash(&self.request).as_bytes());

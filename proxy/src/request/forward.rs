@@ -90,8 +90,9 @@ pub(super) fn make_shareable(head: &mut RequestHead) {
 }
 
 /// Whether a request that goes on as the client sent it asks for what a shared fetch asks for, so that what comes may
-/// say something of what is stored: it has nothing that would be withheld there, and names the host alike.
-pub(super) fn speaks_for_all(head: &RequestHead) -> bool {
+/// say something of what is stored: it has nothing that would be withheld there, and names the host alike. A pass
+/// takes nothing out of what the client sent.
+pub(crate) fn speaks_for_all(head: &RequestHead) -> bool {
     canonical_authority(head.scheme, &head.authority) == head.authority
         && head.fields.iter().all(|field| is_shareable(field.name))
 }
