@@ -1,8 +1,11 @@
 //! Where the programs listen.
 
+use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
-/// An address with a port that nobody listens on.
+/// An address with a port that nobody listens on, and that was not given to this process before: the kernel may
+/// choose one again before the first to get it has bound it.
 ///
 /// Between this and the program's own `bind` somebody else may take the port. On 127.0.0.1 that does happen, because
 /// each outgoing connection takes one; so each test process has a loopback address of its own, from which nobody
@@ -10,8 +13,15 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 pub fn free_address() -> SocketAddr {
     let [_, high, middle, low] = std::process::id().to_be_bytes();
     let own = Ipv4Addr::new(127, high.wrapping_add(1).max(1), middle, low.clamp(1, 254));
-    let listener = TcpListener::bind((own, 0)).expect("all of 127.0.0.0/8 is this machine");
-    listener.local_addr().expect("a listener has an address")
+    static GIVEN: LazyLock<Mutex<HashSet<SocketAddr>>> = LazyLock::new(Mutex::default);
+    loop {
+        let listener = TcpListener::bind((own, 0)).expect("all of 127.0.0.0/8 is this machine");
+        let address = listener.local_addr().expect("a listener has an address");
+        let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if given.insert(address) {
+            return address;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -26,5 +36,11 @@ mod tests {
             TcpListener::bind(address).unwrap().local_addr().unwrap(),
             address
         );
+    }
+
+    #[test]
+    fn no_address_is_given_twice() {
+        let addresses: HashSet<_> = (0..2000).map(|_| free_address()).collect();
+        assert_eq!(addresses.len(), 2000);
     }
 }
