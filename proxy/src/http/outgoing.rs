@@ -104,13 +104,6 @@ impl<'a> OutgoingHead<'a> {
     pub fn into_memory(self) -> Fields {
         self.added
     }
-
-    /// All of it as one head.
-    pub fn whole(&self) -> ResponseHead {
-        let mut head = ResponseHead::clone(&self.stored);
-        head.fields.extend_from(&self.added);
-        head
-    }
 }
 
 #[inline(always)]
@@ -142,8 +135,8 @@ mod tests {
         assert!(matches!(head.stored, Cow::Borrowed(_)));
         assert_eq!(head.get("via"), Some(&b"1.0 b"[..]));
         assert_eq!(head.get("age"), Some(&b"2"[..]));
-        let whole = head.whole().fields;
-        let via: Vec<_> = whole.get_all("Via").collect();
+        let lines = [&head.stored().fields, head.added()];
+        let via: Vec<_> = lines.iter().flat_map(|list| list.get_all("Via")).collect();
         assert_eq!(via, [&b"1.0 b"[..], b"1.1 c"]);
     }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+pub(super) use crate::http::is_token;
+
 use crate::http::Fields;
 
 /// The largest number of seconds that is told apart: RFC 9111 §1.2.2 has greater ones count as this.
@@ -104,13 +106,9 @@ pub(super) fn decimal(text: &[u8]) -> Option<u64> {
     })
 }
 
-/// RFC 9110 §5.6.2 `token`.
-pub(super) fn is_token(text: &[u8]) -> bool {
-    !text.is_empty() && text.iter().all(|byte| is_token_byte(*byte))
-}
-
+/// RFC 9110 §5.6.2 `tchar`.
 pub(super) fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    is_token(&[byte])
 }
 
 /// The value of a field that may occur only once; `None` where it is absent or repeated.
