@@ -3,6 +3,8 @@
 use std::ops::{Add, Sub};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::time::{ClockId, clock_gettime};
+
 /// A moment in milliseconds since 1970-01-01T00:00:00Z. Arithmetic saturates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
@@ -10,9 +12,11 @@ pub struct Timestamp(u64);
 impl Timestamp {
     pub const EPOCH: Timestamp = Timestamp(0);
 
-    /// The wall clock.
+    /// The wall clock as of the kernel's last tick: a few milliseconds late at the most, for a tenth of the price.
     pub fn now() -> Timestamp {
-        Timestamp::from(SystemTime::now())
+        let now = clock_gettime(ClockId::RealtimeCoarse);
+        let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+        Timestamp(seconds.saturating_mul(1000) + now.tv_nsec as u64 / 1_000_000)
     }
 
     pub const fn from_millis(millis: u64) -> Timestamp {
