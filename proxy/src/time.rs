@@ -3,7 +3,7 @@
 use std::ops::{Add, Sub};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::time::{ClockId, clock_gettime};
+use nix::time::{ClockId, clock_gettime};
 
 /// A moment in milliseconds since 1970-01-01T00:00:00Z. Arithmetic saturates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,9 +14,10 @@ impl Timestamp {
 
     /// The wall clock as of the kernel's last tick: a few milliseconds late at the most, for a tenth of the price.
     pub fn now() -> Timestamp {
-        let now = clock_gettime(ClockId::RealtimeCoarse);
-        let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
-        Timestamp(seconds.saturating_mul(1000) + now.tv_nsec as u64 / 1_000_000)
+        match clock_gettime(ClockId::CLOCK_REALTIME_COARSE) {
+            Ok(now) => Timestamp::from(UNIX_EPOCH + Duration::from(now)),
+            Err(_) => Timestamp::from(SystemTime::now()),
+        }
     }
 
     pub const fn from_millis(millis: u64) -> Timestamp {
