@@ -89,14 +89,19 @@ impl Machine<'_> {
             Part::Whole => match object.body.pieces() {
                 // All of it is here: nothing to wait for but the client.
                 Some(pieces) if reader.trailers().is_none() => {
-                    for piece in pieces {
-                        self.exchange.send_body(piece.clone()).await?;
-                    }
+                    self.exchange.send_pieces(pieces).await?;
                     self.exchange.finish(None).await?;
                 }
                 _ => self.send(reader, 0..u64::MAX).await?,
             },
-            Part::One(range) => self.send(reader, range).await?,
+            Part::One(range) => match object.body.pieces() {
+                Some(pieces) => {
+                    let pieces: Vec<Bytes> = cut_all(pieces, &range).collect();
+                    self.exchange.send_pieces(&pieces).await?;
+                    self.exchange.finish(None).await?;
+                }
+                None => self.send(reader, range).await?,
+            },
             Part::Several(multipart) => self.send_parts(&object, &multipart).await?,
         }
         Ok(Delivered::Done)
@@ -213,13 +218,8 @@ impl Machine<'_> {
             self.exchange
                 .send_body(multipart.part_head(index).into())
                 .await?;
-            let mut position = 0;
-            for piece in pieces {
-                if let Some(part) = cut(piece, position, range) {
-                    self.exchange.send_body(part).await?;
-                }
-                position += piece.len() as u64;
-            }
+            let part: Vec<Bytes> = cut_all(pieces, range).collect();
+            self.exchange.send_pieces(&part).await?;
         }
         self.exchange.send_body(multipart.closing().into()).await?;
         self.exchange.finish(None).await
@@ -236,6 +236,16 @@ fn cut(piece: &Bytes, start: u64, range: &Range<u64>) -> Option<Bytes> {
     let end = start + piece.len() as u64;
     let (from, to) = (range.start.max(start), range.end.min(end));
     (from < to).then(|| piece.slice((from - start) as usize..(to - start) as usize))
+}
+
+/// What lies in `range` of pieces that follow each other from the first byte on.
+fn cut_all<'a>(pieces: &'a [Bytes], range: &'a Range<u64>) -> impl Iterator<Item = Bytes> + 'a {
+    let mut position = 0;
+    pieces.iter().filter_map(move |piece| {
+        let start = position;
+        position += piece.len() as u64;
+        cut(piece, start, range)
+    })
 }
 
 /// Content-Length of an answer whose body is still arriving.
