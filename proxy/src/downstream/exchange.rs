@@ -244,6 +244,19 @@ impl Exchange {
         each!(&mut self.protocol, inner => inner.send_body(piece).await)
     }
 
+    /// [`Exchange::send_body`] for pieces that are all here: HTTP/1 offers them to the socket together.
+    pub async fn send_pieces(&mut self, pieces: &[Bytes]) -> Result<(), ClientError> {
+        match &mut self.protocol {
+            Protocol::Http1(connection) => connection.send_pieces(pieces).await,
+            Protocol::Http2(stream) => {
+                for piece in pieces {
+                    stream.send_body(piece.clone()).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
     /// Sends what is kept back, now. To be called before waiting for anything but the client, since replies
     /// to pipelined requests are kept back for the next one.
     pub async fn flush(&mut self) -> Result<(), ClientError> {

@@ -1,5 +1,6 @@
 //! An HTTP/1 connection as two buffers: bytes read and not yet used, bytes written and not yet sent.
 
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -23,6 +24,9 @@ const READ_BYTES_MAX: usize = 64 * 1024;
 /// Buffers larger than this are given up when a request ends.
 const KEPT_BYTES_MAX: usize = 16 * 1024;
 
+/// Slices of one write. Most bodies have fewer pieces; what a server has trickled in may have thousands.
+const SLICES_MAX: usize = 64;
+
 /// The stream and its buffers. Every method may be dropped half-way and called again: what is queued stays
 /// queued, what was read stays in `input`.
 #[derive(Debug)]
@@ -37,12 +41,15 @@ pub(super) struct Wire {
     read_bytes: usize,
 }
 
-/// Bytes to send: a head or what was copied, then a piece of body, then what ends the piece.
+/// Bytes to send: a head or what was copied, then pieces of body, then what ends them.
 #[derive(Debug, Default)]
 pub(super) struct Output {
     head: Vec<u8>,
     head_sent: usize,
-    body: Bytes,
+    /// None is empty.
+    body: VecDeque<Bytes>,
+    /// In all of them.
+    body_bytes: usize,
     tail: &'static [u8],
     needs_flush: bool,
 }
@@ -55,11 +62,11 @@ impl Output {
     }
 
     pub(super) fn has_piece(&self) -> bool {
-        !self.body.is_empty() || !self.tail.is_empty()
+        self.body_bytes > 0 || !self.tail.is_empty()
     }
 
     pub(super) fn queued(&self) -> usize {
-        self.head.len() - self.head_sent + self.body.len() + self.tail.len()
+        self.head.len() - self.head_sent + self.body_bytes + self.tail.len()
     }
 
     /// Whether a piece of body is small enough to be copied behind the head.
@@ -67,23 +74,56 @@ impl Output {
         self.head.len() + piece.len() <= COPY_BYTES_MAX
     }
 
-    /// Queues a piece of body behind what is there.
-    pub(super) fn queue(&mut self, piece: Bytes, tail: &'static [u8]) {
-        debug_assert!(!self.has_piece(), "one piece at a time");
-        if self.head.len() + piece.len() + tail.len() <= COPY_BYTES_MAX {
-            self.head.extend_from_slice(&piece);
+    /// Queues pieces of body behind what is there: `bytes` in all.
+    pub(super) fn queue(
+        &mut self,
+        pieces: impl IntoIterator<Item = Bytes>,
+        bytes: usize,
+        tail: &'static [u8],
+    ) {
+        debug_assert!(!self.has_piece(), "what was queued before is sent before");
+        if self.head.len() + bytes + tail.len() <= COPY_BYTES_MAX {
+            for piece in pieces {
+                self.head.extend_from_slice(&piece);
+            }
             self.head.extend_from_slice(tail);
         } else {
-            self.body = piece;
+            self.body
+                .extend(pieces.into_iter().filter(|piece| !piece.is_empty()));
+            self.body_bytes = bytes;
             self.tail = tail;
         }
+    }
+
+    /// What is queued, as far as one write takes it.
+    fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES_MAX]) -> usize {
+        let unsent = &self.head[self.head_sent..];
+        let pieces = self.body.iter().map(|piece| &piece[..]);
+        let all = std::iter::once(unsent).chain(pieces).chain([self.tail]);
+        let mut count = 0;
+        for (slice, bytes) in slices.iter_mut().zip(all.filter(|bytes| !bytes.is_empty())) {
+            *slice = IoSlice::new(bytes);
+            count += 1;
+        }
+        count
     }
 
     fn advance(&mut self, sent: usize) {
         let of_head = sent.min(self.head.len() - self.head_sent);
         self.head_sent += of_head;
-        let of_body = (sent - of_head).min(self.body.len());
-        self.body.advance(of_body);
+        let of_body = (sent - of_head).min(self.body_bytes);
+        self.body_bytes -= of_body;
+        let mut left = of_body;
+        while left > 0
+            && let Some(piece) = self.body.front_mut()
+        {
+            let of_piece = left.min(piece.len());
+            left -= of_piece;
+            piece.advance(of_piece);
+            if piece.is_empty() {
+                self.body.pop_front();
+            }
+        }
         let of_tail = sent - of_head - of_body;
         self.tail = &self.tail[of_tail..];
         if self.head_sent == self.head.len() {
@@ -130,21 +170,14 @@ impl Wire {
     /// Sends what is queued.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.output.queued() > 0 {
-            let Output {
-                head,
-                head_sent,
-                body,
-                tail,
-                ..
-            } = &self.output;
-            let unsent = &head[*head_sent..];
+            let output = &self.output;
             let stream = Pin::new(&mut *self.stream);
-            let sent = if body.is_empty() && tail.is_empty() {
-                ready!(stream.poll_write(cx, unsent))?
+            let sent = if output.has_piece() {
+                let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+                let count = output.slices(&mut slices);
+                ready!(stream.poll_write_vectored(cx, &slices[..count]))?
             } else {
-                let slices = [unsent, &body[..], tail].map(IoSlice::new);
-                let first = usize::from(unsent.is_empty());
-                ready!(stream.poll_write_vectored(cx, &slices[first..]))?
+                ready!(stream.poll_write(cx, &output.head[output.head_sent..]))?
             };
             if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
@@ -193,6 +226,9 @@ impl Wire {
     pub(super) fn shrink(&mut self) {
         if self.output.queued() == 0 && self.output.head.capacity() > KEPT_BYTES_MAX {
             self.output.head = Vec::new();
+        }
+        if self.output.body.is_empty() && self.output.body.capacity() > SLICES_MAX {
+            self.output.body = VecDeque::new();
         }
         if self.input.is_empty() && self.input.capacity() > KEPT_BYTES_MAX {
             self.input = BytesMut::new();

@@ -3,6 +3,7 @@
 //! What came through the cache answers conditions and ranges here (RFC 9110 §13, §14), also while the
 //! object still fills. What was fetched for this client alone is relayed as it is.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -81,15 +82,16 @@ impl Machine<'_> {
             Part::One(range) => SendBody::Length(range.end - range.start),
             Part::Several(multipart) => SendBody::Length(multipart.content_len()),
         };
-        // All of it is here: nothing to wait for but the client.
-        let at_once = match &part {
-            _ if self.request.head.method == Method::Head => Some(&[][..]),
-            Part::Nothing => Some(&[][..]),
-            Part::Whole if !has_trailers => object.body.pieces(),
-            Part::Whole | Part::One(_) | Part::Several(_) => None,
+        // Where all of it is here, there is nothing to wait for but the client.
+        let at_once: Option<Cow<'_, [Bytes]>> = match (&part, object.body.pieces()) {
+            _ if self.request.head.method == Method::Head => Some(Cow::Borrowed(&[])),
+            (Part::Nothing, _) => Some(Cow::Borrowed(&[])),
+            (Part::Whole, Some(pieces)) if !has_trailers => Some(Cow::Borrowed(pieces)),
+            (Part::One(range), Some(pieces)) => Some(cut_all(pieces, range).collect()),
+            (Part::Whole | Part::One(_) | Part::Several(_), _) => None,
         };
         if let Some(pieces) = at_once {
-            self.exchange.send_whole(&head, body, pieces).await?;
+            self.exchange.send_whole(&head, body, &pieces).await?;
             self.memory = head.into_memory();
             return Ok(Delivered::Done);
         }
@@ -216,13 +218,8 @@ impl Machine<'_> {
             self.exchange
                 .send_body(multipart.part_head(index).into())
                 .await?;
-            let mut position = 0;
-            for piece in pieces {
-                if let Some(part) = cut(piece, position, range) {
-                    self.exchange.send_body(part).await?;
-                }
-                position += piece.len() as u64;
-            }
+            let part: Vec<Bytes> = cut_all(pieces, range).collect();
+            self.exchange.send_pieces(&part).await?;
         }
         self.exchange.send_body(multipart.closing().into()).await?;
         self.exchange.finish(None).await
@@ -239,6 +236,16 @@ fn cut(piece: &Bytes, start: u64, range: &Range<u64>) -> Option<Bytes> {
     let end = start + piece.len() as u64;
     let (from, to) = (range.start.max(start), range.end.min(end));
     (from < to).then(|| piece.slice((from - start) as usize..(to - start) as usize))
+}
+
+/// What lies in `range` of pieces that follow each other from the first byte on.
+fn cut_all<'a>(pieces: &'a [Bytes], range: &'a Range<u64>) -> impl Iterator<Item = Bytes> + 'a {
+    let mut position = 0;
+    pieces.iter().filter_map(move |piece| {
+        let start = position;
+        position += piece.len() as u64;
+        cut(piece, start, range)
+    })
 }
 
 /// Content-Length of an answer whose body is still arriving.

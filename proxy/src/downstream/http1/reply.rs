@@ -112,11 +112,7 @@ impl Http1 {
                 self.reply = Reply::Body(Left::Length(0));
                 self.traffic.response_body += length;
             }
-            _ => {
-                for piece in pieces {
-                    self.send_body(piece.clone()).await?;
-                }
-            }
+            _ => self.send_pieces(pieces).await?,
         }
         self.finish(None).await
     }
@@ -244,13 +240,31 @@ impl Http1 {
     }
 
     pub(in super::super) async fn send_body(&mut self, piece: Bytes) -> Result<(), ClientError> {
+        let bytes = piece.len();
+        self.send_together([piece], bytes).await
+    }
+
+    pub(in super::super) async fn send_pieces(
+        &mut self,
+        pieces: &[Bytes],
+    ) -> Result<(), ClientError> {
+        let bytes = pieces.iter().map(Bytes::len).sum();
+        self.send_together(pieces.iter().cloned(), bytes).await
+    }
+
+    /// Sends pieces that have so many bytes in all, in as few writes as the socket lets us.
+    async fn send_together(
+        &mut self,
+        pieces: impl IntoIterator<Item = Bytes>,
+        bytes: usize,
+    ) -> Result<(), ClientError> {
         let Reply::Body(left) = self.reply else {
             return Err(ClientError::ReplyMismatch);
         };
-        if piece.is_empty() || left == Left::Nothing {
+        if bytes == 0 || left == Left::Nothing {
             return Ok(());
         }
-        let length = piece.len() as u64;
+        let length = bytes as u64;
         let left = match left {
             Left::Length(left) => {
                 Left::Length(left.checked_sub(length).ok_or(ClientError::ReplyMismatch)?)
@@ -260,12 +274,12 @@ impl Http1 {
         self.make_room().await?;
         let tail = match left {
             Left::Chunked => {
-                write_chunk_head(self.wire.output.head(), piece.len());
+                write_chunk_head(self.wire.output.head(), bytes);
                 CHUNK_END
             }
             _ => b"",
         };
-        self.wire.output.queue(piece, tail);
+        self.wire.output.queue(pieces, bytes, tail);
         self.reply = Reply::Body(left);
         self.traffic.response_body += length;
         if left == Left::Length(0) && !self.wire.output.has_piece() {

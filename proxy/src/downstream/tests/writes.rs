@@ -120,18 +120,23 @@ impl GetSocketDigest for Counting {
 
 impl Peek for Counting {}
 
-/// Answers with as many bytes as the path says.
+/// Answers with as many bytes as the path says, `/BYTES` or `/BYTESxPIECES`.
 #[derive(Debug)]
 struct Sized;
 
 impl Handler for Sized {
     async fn handle(&self, mut exchange: Exchange) -> Served {
-        let size: usize = exchange.head().target[1..].parse().unwrap();
+        let target = &exchange.head().target[1..];
+        let (size, pieces) = target.split_once('x').unwrap_or((target, "1"));
+        let (size, pieces): (usize, usize) = (size.parse().unwrap(), pieces.parse().unwrap());
         let head = ResponseHead::new(200);
-        let length = SendBody::Length(size as u64);
+        let length = SendBody::Length((size * pieces) as u64);
         exchange.send_head(&head, length).await.unwrap();
-        let body = Bytes::from(vec![b'x'; size]);
-        exchange.send_body(body).await.unwrap();
+        let piece = Bytes::from(vec![b'x'; size]);
+        match pieces {
+            1 => exchange.send_body(piece).await.unwrap(),
+            _ => exchange.send_pieces(&vec![piece; pieces]).await.unwrap(),
+        }
         exchange.finish(None).await.unwrap();
         exchange.done()
     }
@@ -186,6 +191,24 @@ async fn a_small_reply_is_one_read_and_one_write() {
 async fn head_and_body_of_a_large_reply_are_offered_together() {
     let calls = calls("GET /60000 HTTP/1.1\r\nHost: a\r\n\r\n", 60_000).await;
     assert!(calls.writes[0] > 60_000, "{calls:?}");
+}
+
+#[tokio::test]
+async fn pieces_that_are_all_here_are_offered_together() {
+    let calls = calls("GET /20000x5 HTTP/1.1\r\nHost: a\r\n\r\n", 100_000).await;
+    assert!(calls.writes[0] > 100_000, "{calls:?}");
+}
+
+#[tokio::test]
+async fn small_pieces_are_one_write_with_their_head() {
+    let calls = calls("GET /200x5 HTTP/1.1\r\nHost: a\r\n\r\n", 1000).await;
+    assert_eq!(calls.writes.len(), 1, "{calls:?}");
+}
+
+#[tokio::test]
+async fn more_pieces_than_one_write_takes_all_arrive() {
+    let calls = calls("GET /1000x1000 HTTP/1.1\r\nHost: a\r\n\r\n", 1_000_000).await;
+    assert!(calls.writes.len() >= 1000 / 64, "{calls:?}");
 }
 
 #[tokio::test]
