@@ -96,20 +96,14 @@ impl Http1 {
         let out = self.wire.output.head();
         let before = out.len();
         write_status_line(out, stored);
-        match (
-            stored.fields.lines(),
-            missing_framing(&stored.fields, framing),
-        ) {
-            (Some(lines), Some(missing)) => {
-                out.extend_from_slice(lines);
+        match missing_framing(&stored.fields, framing) {
+            Some(missing) => {
+                out.extend_from_slice(stored.fields.lines());
                 write_framing(out, missing);
             }
-            _ => write_chosen_fields(out, fields_for_client(stored), framing),
+            None => write_chosen_fields(out, fields_for_client(stored), framing),
         }
-        match head.added().lines() {
-            Some(lines) => out.extend_from_slice(lines),
-            None => write_fields(out, head.added(), SentFraming::Described),
-        }
+        out.extend_from_slice(head.added().lines());
         if !stored.fields.contains("date") {
             write_field(out, "Date", &http_date());
         }
