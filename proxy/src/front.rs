@@ -18,7 +18,7 @@ use crate::bans::{Ban, BanList, BanSubject, BanSyntaxError, InvalidTag, RequestS
 use crate::downstream::Traffic;
 use crate::explain::Recent;
 use crate::fetch::FetchTask;
-use crate::http::{Fields, Method, RequestHead, ResponseHead, Scheme};
+use crate::http::{Fields, Method, Reason, RequestHead, ResponseHead, Scheme};
 use crate::metrics::{
     BackendSample, BackendStats, BackendTotals, Counter, GaugeReadings, Gauges, Health, Metrics,
 };
@@ -217,7 +217,7 @@ impl Front {
     pub fn synthetic(&self, synth: &Synth, xid: u64, request: &RequestHead) -> Object {
         let mut head = ResponseHead::new(synth.status);
         if !synth.reason.is_empty() {
-            head.reason.clone_from(&synth.reason);
+            head.reason = Reason::of(synth.status, &synth.reason);
         }
         let mut body = Vec::new();
         self.policy()

@@ -1,11 +1,19 @@
-//! An ordered list of header fields in one flat buffer.
+//! An ordered list of header fields in one block of memory.
 //!
 //! A head arrives as one run of bytes, is read by position and sent in order, so it is kept that way: its lines
-//! lie in one buffer as HTTP/1 writes them, and an entry is two ranges. Reading a head costs two allocations,
-//! whatever the number of fields, sending one is a copy, and a cleared list is reused without any.
+//! lie together as HTTP/1 writes them, behind a small index of where each begins and how long its name is. Reading a
+//! head costs one allocation, whatever the number of fields, sending one is a copy, and a cleared list is reused
+//! without any.
+
+mod lines;
+mod scan;
 
 use std::fmt;
-use std::ops::Range;
+use std::iter;
+
+use lines::{Line, PLACE_BYTES, short_length};
+use scan::{Parts, first_line, is_field_value};
+pub(crate) use scan::{alphanumeric_or, is_token, trim};
 
 /// One header field as it was received: the name's case and the value's bytes are kept.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,21 +33,13 @@ pub enum InvalidField {
     /// The value holds CR, LF, NUL or another control character than tab.
     #[error("invalid value of field {0}")]
     Value(String),
-    /// The list would pass 2^32 bytes, or a name 2^16.
-    #[error("too many or too long fields")]
-    TooLarge,
-    /// More than the bound that was given.
+    /// More than the bound that was given, or 60,000.
     #[error("too many fields")]
     TooMany,
 }
 
-#[derive(Clone, Copy)]
-struct Entry {
-    name_start: u32,
-    value_start: u32,
-    value_len: u32,
-    name_len: u16,
-}
+/// Most fields of a list that come from outside. Its numbers are 16 bits wide, and what we add needs some as well.
+const FIELDS_MAX: usize = 60_000;
 
 /// Header or trailer fields in order of arrival.
 ///
@@ -47,12 +47,13 @@ struct Entry {
 /// gives each, and whoever reads a list-valued field reads them all (RFC 9110 §5.3).
 #[derive(Clone, Default)]
 pub struct Fields {
-    /// `name: value CRLF` for each field, and lines that were removed.
-    bytes: Vec<u8>,
-    entries: Vec<Entry>,
-    layout: Layout,
+    /// First the index, then `name: value CRLF` for each field and nothing else. The index has `index_room` places for
+    /// lengths of names, and behind them as many for where lines begin.
+    block: Vec<u8>,
     /// Names that came, also of fields that went.
     names: Names,
+    index_room: u16,
+    count: u16,
 }
 
 /// A set of names that may say yes where it should say no: most questions about a head are about fields that it has
@@ -88,16 +89,6 @@ impl Names {
     }
 }
 
-/// Whether the buffer can be sent as it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Layout {
-    /// It holds the lines of all fields and nothing else.
-    #[default]
-    Lines,
-    /// It holds removed lines too, or white space that is no part of a field.
-    Loose,
-}
-
 /// What a line takes beside its name and value.
 const LINE_OVERHEAD: usize = b": \r\n".len();
 
@@ -109,11 +100,19 @@ impl Fields {
     /// Room for `fields` fields whose names and values have together `bytes` bytes before anything is allocated
     /// again.
     pub fn with_capacity(fields: usize, bytes: usize) -> Fields {
+        let lines_bytes = bytes + fields * LINE_OVERHEAD;
+        Fields::with_room(index_room(fields), lines_bytes)
+    }
+
+    fn with_room(index_room: u16, lines_bytes: usize) -> Fields {
+        let index_bytes = usize::from(index_room) * PLACE_BYTES;
+        let mut block = Vec::with_capacity(index_bytes + lines_bytes);
+        block.resize(index_bytes, 0);
         Fields {
-            bytes: Vec::with_capacity(bytes + fields * LINE_OVERHEAD),
-            entries: Vec::with_capacity(fields),
-            layout: Layout::Lines,
+            block,
             names: Names::default(),
+            index_room,
+            count: 0,
         }
     }
 
@@ -129,69 +128,105 @@ impl Fields {
         fields_max: usize,
     ) -> Result<usize, (&'a [u8], InvalidField)> {
         self.clear();
-        if lines.len() > u32::MAX as usize {
-            return Err((&[], InvalidField::TooLarge));
-        }
         let mut start = 0;
-        while !lines[start..].starts_with(b"\r\n") {
-            let line = match self.entries.len() {
-                count if count == fields_max => Err(InvalidField::TooMany),
-                _ => Line::read(&lines[start..]),
-            };
-            let line = line.map_err(|invalid| (first_line(&lines[start..]), invalid))?;
-            self.names.note(&lines[start..start + line.name_len]);
-            if !line.is_plain() {
-                self.layout = Layout::Loose;
+        while let Some(line) = self.next_line(&lines[start..], fields_max)? {
+            if !line.is_plain {
+                return self.read_loose_lines(lines, fields_max);
             }
-            self.entries.push(Entry {
-                name_start: start as u32,
-                value_start: (start + line.value.start) as u32,
-                value_len: line.value.len() as u32,
-                name_len: line.name_len as u16,
-            });
+            self.names.note(&lines[start..start + line.name_len]);
+            self.enter(line.name_len, start);
             start += line.len;
         }
         // Some more, for a Host or Content-Length that is added later.
-        self.bytes.reserve(start + 64);
-        self.bytes.extend_from_slice(&lines[..start]);
+        self.block.reserve(start + 64);
+        self.block.extend_from_slice(&lines[..start]);
         Ok(start)
     }
 
-    /// All lines as HTTP/1 writes them, where they lie together. [`Fields::compact`] brings them together.
-    pub fn lines(&self) -> Option<&[u8]> {
-        (self.layout == Layout::Lines).then_some(&*self.bytes)
+    /// The same where some white space is other than we write it.
+    #[cold]
+    fn read_loose_lines<'a>(
+        &mut self,
+        lines: &'a [u8],
+        fields_max: usize,
+    ) -> Result<usize, (&'a [u8], InvalidField)> {
+        self.clear();
+        let mut start = 0;
+        while let Some(parts) = self.next_line(&lines[start..], fields_max)? {
+            let line = &lines[start..start + parts.len];
+            let value = &line[parts.value];
+            self.append_line(&line[..parts.name_len], |out| out.extend_from_slice(value));
+            start += parts.len;
+        }
+        Ok(start)
+    }
+
+    /// The parts of the first of `lines`, if it is not the blank one. There is room for it in the index then.
+    fn next_line<'a>(
+        &mut self,
+        lines: &'a [u8],
+        fields_max: usize,
+    ) -> Result<Option<Parts>, (&'a [u8], InvalidField)> {
+        if lines.starts_with(b"\r\n") {
+            return Ok(None);
+        }
+        let parts = match self.len() {
+            count if count >= fields_max.min(FIELDS_MAX) => Err(InvalidField::TooMany),
+            _ => Parts::read(lines),
+        };
+        if self.count == self.index_room {
+            self.grow_index();
+        }
+        parts
+            .map(Some)
+            .map_err(|invalid| (first_line(lines), invalid))
+    }
+
+    #[inline(always)]
+    fn starts_start(&self) -> usize {
+        usize::from(self.index_room)
+    }
+
+    #[inline(always)]
+    fn lines_start(&self) -> usize {
+        usize::from(self.index_room) * PLACE_BYTES
+    }
+
+    /// All lines as HTTP/1 writes them.
+    #[inline]
+    pub fn lines(&self) -> &[u8] {
+        &self.block[self.lines_start()..]
     }
 
     /// Appends the lines of the fields for whose names `keep` says so, as HTTP/1 writes them.
     pub(crate) fn write_lines(&self, out: &mut Vec<u8>, keep: impl Fn(&[u8]) -> bool) {
-        for (name, value) in self.iter_bytes().filter(|(name, _)| keep(name)) {
-            out.extend_from_slice(name);
+        for line in self.each().filter(|line| keep(line.name)) {
+            out.extend_from_slice(line.name);
             out.extend_from_slice(b": ");
-            out.extend_from_slice(value);
+            out.extend_from_slice(line.value);
             out.extend_from_slice(b"\r\n");
         }
     }
 
     /// Number of field lines.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        usize::from(self.count)
     }
 
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.count == 0
     }
 
     /// Forgets all fields and keeps the memory.
     pub fn clear(&mut self) {
-        self.bytes.clear();
-        self.entries.clear();
-        self.layout = Layout::Lines;
+        self.block.truncate(self.lines_start());
         self.names = Names::default();
+        self.count = 0;
     }
 
-    /// Bytes held by names and values: what an object that keeps this list costs beyond the struct.
+    /// Bytes on the heap: what an object that keeps this list costs beyond the struct.
     pub fn heap_bytes(&self) -> usize {
-        self.bytes.capacity() + self.entries.capacity() * size_of::<Entry>()
+        self.block.capacity()
     }
 
     /// Appends a field whose name and value are known to be valid: parsed by us, or constants.
@@ -214,24 +249,48 @@ impl Fields {
 
     #[inline(always)]
     fn append_line(&mut self, name: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
+        if self.count == self.index_room {
+            self.grow_index();
+        }
         self.names.note(name);
-        let name_start = self.bytes.len();
-        self.bytes.extend_from_slice(name);
-        self.bytes.extend_from_slice(b": ");
-        let value_start = self.bytes.len();
-        write(&mut self.bytes);
-        let value = &self.bytes[value_start..];
+        let line_start = self.block.len();
+        self.block.extend_from_slice(name);
+        self.block.extend_from_slice(b": ");
+        let value_start = self.block.len();
+        write(&mut self.block);
+        let value = &self.block[value_start..];
         debug_assert!(
             is_token(name) && is_field_value(value),
             "{name:?}: {value:?}"
         );
-        self.entries.push(Entry {
-            name_start: name_start as u32,
-            value_start: value_start as u32,
-            value_len: value.len() as u32,
-            name_len: name.len() as u16,
-        });
-        self.bytes.extend_from_slice(b"\r\n");
+        self.block.extend_from_slice(b"\r\n");
+        self.enter(name.len(), line_start - self.lines_start());
+    }
+
+    /// Takes the next place of the index, which has one, for a line.
+    fn enter(&mut self, name_bytes: usize, line_start: usize) {
+        self.write_place(self.len(), short_length(name_bytes), line_start);
+        self.count += 1;
+    }
+
+    fn write_place(&mut self, at: usize, name_length: u8, line_start: usize) {
+        self.block[at] = name_length;
+        let start = self.starts_start() + 2 * at;
+        // Cut where it is not looked at.
+        self.block[start..start + 2].copy_from_slice(&(line_start as u16).to_le_bytes());
+    }
+
+    #[cold]
+    fn grow_index(&mut self) {
+        let (room, lines_start) = (usize::from(self.index_room), self.lines_start());
+        self.index_room = index_room((2 * room).max(16));
+        let added = usize::from(self.index_room) - room;
+        assert!(added > 0, "what comes from outside is bounded far below");
+        let end = self.block.len();
+        self.block.resize(end + added * PLACE_BYTES, 0);
+        let moved_to = self.lines_start();
+        self.block.copy_within(lines_start..end, moved_to);
+        self.block.copy_within(room..lines_start, room + added);
     }
 
     /// Appends a field after checking it.
@@ -246,10 +305,8 @@ impl Fields {
         if !is_field_value(value) {
             return Err(InvalidField::Value(name.to_owned()));
         }
-        if name.len() > usize::from(u16::MAX)
-            || self.bytes.len() + name.len() + value.len() + LINE_OVERHEAD > u32::MAX as usize
-        {
-            return Err(InvalidField::TooLarge);
+        if self.len() >= FIELDS_MAX {
+            return Err(InvalidField::TooMany);
         }
         self.append(name, value);
         Ok(())
@@ -268,27 +325,39 @@ impl Fields {
     }
 
     fn remove_lines(&mut self, name: &str) -> bool {
-        let before = self.entries.len();
-        let Fields { bytes, entries, .. } = self;
-        entries.retain(|entry| !is_named(bytes, entry, name));
-        self.loosen_unless(before)
+        let before = self.count;
+        self.retain_lines(|line| !line.is_named(name));
+        self.count != before
     }
 
     /// Keeps the fields for which `keep` says so.
     pub fn retain(&mut self, mut keep: impl FnMut(Field<'_>) -> bool) {
-        let before = self.entries.len();
-        let Fields { bytes, entries, .. } = self;
-        entries.retain(|entry| keep(field_of(bytes, entry)));
-        self.loosen_unless(before);
+        self.retain_lines(|line| keep(line.field()));
     }
 
-    /// Whether fields were removed, which leaves their lines behind.
-    fn loosen_unless(&mut self, entries_before: usize) -> bool {
-        let removed = self.entries.len() != entries_before;
-        if removed {
-            self.layout = Layout::Loose;
+    fn retain_lines(&mut self, mut keep: impl FnMut(Line<'_>) -> bool) {
+        let lines_start = self.lines_start();
+        let (mut kept, mut kept_end) = (0, 0);
+        let mut at = 0;
+        let mut start = 0;
+        while let Some((line, end)) = self.line(at, start) {
+            if keep(line) {
+                if at != kept {
+                    let name_length = self.block[at];
+                    self.block.copy_within(
+                        lines_start + start..lines_start + end,
+                        lines_start + kept_end,
+                    );
+                    self.write_place(kept, name_length, kept_end);
+                }
+                kept += 1;
+                kept_end += end - start;
+            }
+            at += 1;
+            start = end;
         }
-        removed
+        self.block.truncate(lines_start + kept_end);
+        self.count = kept as u16;
     }
 
     /// The first line of `name`.
@@ -301,11 +370,7 @@ impl Fields {
     }
 
     fn find(&self, name: &str) -> Option<&[u8]> {
-        let entry = self
-            .entries
-            .iter()
-            .find(|entry| is_named(&self.bytes, entry, name))?;
-        Some(value_of(&self.bytes, entry))
+        self.each().next_named(name)
     }
 
     /// The first line of `name`, where it is UTF-8.
@@ -317,14 +382,8 @@ impl Fields {
     /// Every line of `name` in order.
     #[inline]
     pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a {
-        let entries = match self.names.may_hold(name) {
-            true => &*self.entries,
-            false => &[],
-        };
-        entries
-            .iter()
-            .filter(move |entry| is_named(&self.bytes, entry, name))
-            .map(|entry| value_of(&self.bytes, entry))
+        let mut lines = self.names.may_hold(name).then(|| self.each());
+        iter::from_fn(move || lines.as_mut()?.next_named(name))
     }
 
     #[inline]
@@ -353,14 +412,12 @@ impl Fields {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = Field<'_>> + '_ {
-        self.entries
-            .iter()
-            .map(|entry| field_of(&self.bytes, entry))
+        self.each().map(Line::field)
     }
 
     /// Names and values as bytes: for those who only compare.
     pub fn iter_bytes(&self) -> impl Iterator<Item = (&[u8], &[u8])> + '_ {
-        self.iter_by_name_len(|_| true)
+        self.each().map(|line| (line.name, line.value))
     }
 
     /// [`Fields::iter_bytes`] of the fields whose names have a length that is `wanted`: that is known without a look at
@@ -369,16 +426,14 @@ impl Fields {
         &self,
         wanted: impl Fn(usize) -> bool,
     ) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.entries
-            .iter()
-            .filter(move |entry| wanted(usize::from(entry.name_len)))
-            .map(|entry| (name_bytes(&self.bytes, entry), value_of(&self.bytes, entry)))
+        self.each_by_name_len(wanted)
+            .map(|line| (line.name, line.value))
     }
 
-    /// Appends every field of `other`.
+    /// Appends every field of `other`, as far as there is room for more.
     pub fn extend_from(&mut self, other: &Fields) {
-        for field in other.iter() {
-            self.append(field.name, field.value);
+        for line in other.each().take(FIELDS_MAX.saturating_sub(self.len())) {
+            self.append_line(line.name, |out| out.extend_from_slice(line.value));
         }
     }
 
@@ -386,49 +441,57 @@ impl Fields {
     pub(crate) fn clone_with_room(&self) -> Fields {
         const FIELDS: usize = 6;
         const BYTES: usize = 192;
-        let mut copy = Fields {
-            bytes: Vec::with_capacity(self.bytes.len() + BYTES),
-            entries: Vec::with_capacity(self.entries.len() + FIELDS),
-            layout: self.layout,
-            names: self.names,
-        };
-        copy.bytes.extend_from_slice(&self.bytes);
-        copy.entries.extend_from_slice(&self.entries);
+        self.copy(self.len() + FIELDS, BYTES)
+    }
+
+    fn copy(&self, fields: usize, more_bytes: usize) -> Fields {
+        let mut copy = Fields::with_room(index_room(fields), self.lines().len() + more_bytes);
+        let (count, from, to) = (self.len(), self.starts_start(), copy.starts_start());
+        copy.block[..count].copy_from_slice(&self.block[..count]);
+        copy.block[to..to + 2 * count].copy_from_slice(&self.block[from..from + 2 * count]);
+        copy.block.extend_from_slice(self.lines());
+        copy.names = self.names;
+        copy.count = self.count;
         copy
     }
 
     /// A copy of the fields for whose names `keep` says so.
     pub fn filtered(&self, mut keep: impl FnMut(&[u8]) -> bool) -> Fields {
-        let mut copy = Fields {
-            bytes: Vec::with_capacity(self.bytes.len()),
-            entries: Vec::with_capacity(self.entries.len()),
-            ..Fields::default()
-        };
-        for (name, value) in self.iter_bytes().filter(|(name, _)| keep(name)) {
-            copy.append_line(name, |out| out.extend_from_slice(value));
+        let mut copy = Fields::with_room(self.count, self.lines().len());
+        for line in self.each().filter(|line| keep(line.name)) {
+            copy.append_line(line.name, |out| out.extend_from_slice(line.value));
         }
         copy
     }
 
-    /// A copy that holds no byte of removed fields and no spare capacity, for objects that are kept.
+    /// A copy without spare room, for objects that are kept.
     pub fn compact(&self) -> Fields {
-        let bytes = self
-            .iter()
-            .map(|field| field.name.len() + field.value.len())
-            .sum();
-        let mut copy = Fields::with_capacity(self.len(), bytes);
-        copy.extend_from(self);
+        let mut copy = self.copy(self.len(), 0);
+        copy.names = Names::default();
+        self.each().for_each(|line| copy.names.note(line.name));
         copy
     }
+
+    /// The same for a list that may be so already.
+    pub fn into_compact(self) -> Fields {
+        match self.index_room == self.count && self.block.capacity() == self.block.len() {
+            true => self,
+            false => self.compact(),
+        }
+    }
+}
+
+/// As many places of an index, as far as it can have them.
+fn index_room(fields: usize) -> u16 {
+    u16::try_from(fields).unwrap_or(u16::MAX)
 }
 
 impl PartialEq for Fields {
     fn eq(&self, other: &Fields) -> bool {
-        self.len() == other.len()
-            && self
-                .iter()
-                .zip(other.iter())
-                .all(|(a, b)| a.name.eq_ignore_ascii_case(b.name) && a.value == b.value)
+        let same = |(a, b): (Line<'_>, Line<'_>)| {
+            a.name.eq_ignore_ascii_case(b.name) && a.value == b.value
+        };
+        self.count == other.count && self.each().zip(other.each()).all(same)
     }
 }
 
@@ -461,305 +524,5 @@ impl<N: AsRef<str>, V: AsRef<[u8]>> FromIterator<(N, V)> for Fields {
     }
 }
 
-fn name_bytes<'a>(bytes: &'a [u8], entry: &Entry) -> &'a [u8] {
-    let start = entry.name_start as usize;
-    &bytes[start..start + usize::from(entry.name_len)]
-}
-
-/// The length decides for nearly every entry without a look at the name.
-fn is_named(bytes: &[u8], entry: &Entry, name: &str) -> bool {
-    usize::from(entry.name_len) == name.len()
-        && name_bytes(bytes, entry).eq_ignore_ascii_case(name.as_bytes())
-}
-
-fn name_of<'a>(bytes: &'a [u8], entry: &Entry) -> &'a str {
-    std::str::from_utf8(name_bytes(bytes, entry))
-        .expect("a name was checked or given as a str when it was appended")
-}
-
-fn value_of<'a>(bytes: &'a [u8], entry: &Entry) -> &'a [u8] {
-    let start = entry.value_start as usize;
-    &bytes[start..start + entry.value_len as usize]
-}
-
-fn field_of<'a>(bytes: &'a [u8], entry: &Entry) -> Field<'a> {
-    Field {
-        name: name_of(bytes, entry),
-        value: value_of(bytes, entry),
-    }
-}
-
-/// Where the parts of a field line are, counted from its beginning.
-struct Line {
-    name_len: usize,
-    value: Range<usize>,
-    /// With CRLF.
-    len: usize,
-}
-
-impl Line {
-    /// Reads the first of `lines`: a name, a colon, a value with or without white space around it, CRLF.
-    fn read(lines: &[u8]) -> Result<Line, InvalidField> {
-        let name_len = token_len(lines);
-        if name_len == 0 || lines.get(name_len) != Some(&b':') {
-            return Err(InvalidField::Name);
-        }
-        if name_len > usize::from(u16::MAX) {
-            return Err(InvalidField::TooLarge);
-        }
-        let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
-        let behind = &lines[name_len + 1..];
-        let leading = behind.iter().take_while(|byte| is_space(byte)).count();
-        let value_start = name_len + 1 + leading;
-        let line_end = value_start + value_len(&lines[value_start..]);
-        if !lines[line_end..].starts_with(b"\r\n") {
-            // Names are ASCII by now.
-            let name = String::from_utf8_lossy(&lines[..name_len]);
-            return Err(InvalidField::Value(name.into()));
-        }
-        let value = &lines[value_start..line_end];
-        let trailing = value.iter().rev().take_while(|byte| is_space(byte)).count();
-        Ok(Line {
-            name_len,
-            value: value_start..line_end - trailing,
-            len: line_end + 2,
-        })
-    }
-
-    /// Written as we write lines: one space before the value, none behind it.
-    fn is_plain(&self) -> bool {
-        self.name_len + self.value.len() + LINE_OVERHEAD == self.len
-            && self.value.start == self.name_len + 2
-    }
-}
-
-/// The first of `lines` with its end.
-fn first_line(lines: &[u8]) -> &[u8] {
-    let end = memchr::memchr(b'\n', lines).map_or(lines.len(), |line_feed| line_feed + 1);
-    &lines[..end]
-}
-
-/// Without optional white space (RFC 9110 §5.6.3: space and tab, nothing else) at both ends.
-pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] = bytes {
-        bytes = rest;
-    }
-    while let [rest @ .., b' ' | b'\t'] = bytes {
-        bytes = rest;
-    }
-    bytes
-}
-
-/// RFC 9110 §5.6.2 `token`.
-pub(crate) fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && token_len(bytes) == bytes.len()
-}
-
-const TOKEN: [bool; 256] = alphanumeric_or(b"!#$%&'*+-.^_`|~");
-
-/// A table of the ASCII letters, digits and these marks.
-pub(crate) const fn alphanumeric_or(marks: &[u8]) -> [bool; 256] {
-    let mut table = [false; 256];
-    let mut byte = 0_u8;
-    while byte < 128 {
-        table[byte as usize] = byte.is_ascii_alphanumeric();
-        byte += 1;
-    }
-    let mut mark = 0;
-    while mark < marks.len() {
-        table[marks[mark] as usize] = true;
-        mark += 1;
-    }
-    table
-}
-
-fn token_len(bytes: &[u8]) -> usize {
-    let mut start = 0;
-    loop {
-        start += letters_and_hyphens(&bytes[start..]);
-        match bytes.get(start) {
-            Some(byte) if TOKEN[usize::from(*byte)] => start += 1,
-            _ => return start,
-        }
-    }
-}
-
-/// RFC 9110 §5.5: visible characters, space, tab and obs-text; no CR, LF, NUL or other controls.
-fn is_field_value(bytes: &[u8]) -> bool {
-    value_len(bytes) == bytes.len()
-}
-
-/// How many bytes a field value may have here: up to the first control character but tab.
-fn value_len(bytes: &[u8]) -> usize {
-    let mut start = 0;
-    loop {
-        start += non_controls(&bytes[start..]);
-        match bytes.get(start) {
-            Some(b'\t') => start += 1,
-            _ => return start,
-        }
-    }
-}
-
-/// One in each byte of a word.
-const EACH: u64 = u64::from_ne_bytes([1; 8]);
-const TOP_BITS: u64 = EACH << 7;
-
-/// How many bytes there are before the first control character.
-fn non_controls(bytes: &[u8]) -> usize {
-    let controls = |word: u64| {
-        // Below 0x20 or equal to 0x7f the subtraction sets a top bit that was not there. What it borrows may set those of
-        // bytes further up as well.
-        let delete = word ^ (EACH * 0x7f);
-        let below = word.wrapping_sub(EACH * 0x20) & !word;
-        let equal = delete.wrapping_sub(EACH) & !delete;
-        (below | equal) & TOP_BITS
-    };
-    leading(bytes, controls, |byte| byte.is_ascii_control())
-}
-
-/// How many bytes there are before the first that is neither letter nor hyphen: most names hold nothing else.
-fn letters_and_hyphens(bytes: &[u8]) -> usize {
-    let others = |word: u64| {
-        // Seven bits and a small sum: nothing is carried from byte to byte.
-        let low = (word | (EACH * 0x20)) & !TOP_BITS;
-        let from_a = low + EACH * (0x80 - 0x61);
-        let behind_z = low + EACH * (0x80 - 0x7b);
-        let differs_from_hyphen = ((word ^ (EACH * 0x2d)) & !TOP_BITS) + EACH * 0x7f;
-        (word | (!from_a | behind_z) & differs_from_hyphen) & TOP_BITS
-    };
-    leading(bytes, others, |byte| {
-        !byte.is_ascii_alphabetic() && byte != b'-'
-    })
-}
-
-/// How many bytes there are before the first of the others, eight a step. `others_in` sets the top bit of the lowest of
-/// them in a word, and of none below it.
-#[inline(always)]
-fn leading(bytes: &[u8], others_in: impl Fn(u64) -> u64, is_other: impl Fn(u8) -> bool) -> usize {
-    let (words, rest) = bytes.as_chunks();
-    let mut start = 0;
-    for word in words {
-        let others = others_in(u64::from_le_bytes(*word));
-        if others != 0 {
-            return start + others.trailing_zeros() as usize / 8;
-        }
-        start += size_of::<u64>();
-    }
-    let in_rest = rest.iter().position(|byte| is_other(*byte));
-    start + in_rest.unwrap_or(rest.len())
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sample() -> Fields {
-        [
-            ("Host", "a"),
-            ("Accept", "x"),
-            ("accept", "y, ,z"),
-            ("Via", "1.1 p"),
-        ]
-        .into_iter()
-        .collect()
-    }
-
-    #[test]
-    fn a_byte_that_does_not_belong_is_found_wherever_it_stands() {
-        fn check(len: fn(&[u8]) -> usize, belongs: fn(u8) -> bool, before: u8, behind: u8) {
-            for byte in 0..=u8::MAX {
-                for length in 0..20 {
-                    for place in 0..length {
-                        let mut text = vec![before; length];
-                        text[place] = byte;
-                        // What a borrow or a carry could reach.
-                        text[place + 1..].fill(behind);
-                        let expected = if belongs(byte) { length } else { place };
-                        assert_eq!(len(&text), expected, "{text:?}");
-                    }
-                }
-            }
-        }
-        let in_value = |byte: u8| byte == b'\t' || !byte.is_ascii_control();
-        for (before, behind) in [(b'\xff', b' '), (b' ', b'\x80'), (b'\t', b'~')] {
-            check(value_len, in_value, before, behind);
-        }
-        for (before, behind) in [(b'z', b'A'), (b'-', b'a'), (b'_', b'Z'), (b'0', b'-')] {
-            check(token_len, |byte| TOKEN[usize::from(byte)], before, behind);
-        }
-    }
-
-    #[test]
-    fn what_is_asked_of_every_hit_is_answered_without_a_search() {
-        fn check(present: &str, asked: &str) {
-            let fields = present.split(' ').map(|name| (name, ""));
-            let fields: Fields = fields.collect();
-            for name in asked.split(' ') {
-                assert!(!fields.names.may_hold(name), "{name} in {present}");
-            }
-        }
-        check(
-            "date content-type content-length cache-control etag last-modified server vary expires accept-ranges \
-             content-encoding",
-            "connection keep-alive proxy-connection transfer-encoding age x-cache x-varnish content-range trailer",
-        );
-        check(
-            "host user-agent accept accept-encoding accept-language connection cookie referer dnt priority \
-             upgrade-insecure-requests sec-fetch-site sec-fetch-mode sec-fetch-user sec-fetch-dest sec-ch-ua \
-             sec-ch-ua-mobile sec-ch-ua-platform x-forwarded-for",
-            "cache-control pragma range if-none-match if-modified-since if-match if-unmodified-since if-range \
-             x-if-match authorization transfer-encoding expect upgrade content-length te",
-        );
-    }
-
-    #[test]
-    fn names_compare_without_case_and_lines_stay_apart() {
-        let fields = sample();
-        assert_eq!(fields.get("HOST"), Some(&b"a"[..]));
-        assert_eq!(
-            fields.get_all("accept").collect::<Vec<_>>(),
-            [&b"x"[..], b"y, ,z"]
-        );
-        assert_eq!(
-            fields.list("Accept").collect::<Vec<_>>(),
-            [&b"x"[..], b"y", b"z"]
-        );
-        assert_eq!(
-            fields.get_joined("accept").as_deref(),
-            Some(&b"x, y, ,z"[..])
-        );
-    }
-
-    #[test]
-    fn set_and_remove_affect_every_line() {
-        let mut fields = sample();
-        fields.set("ACCEPT", "q");
-        assert_eq!(fields.get_all("accept").collect::<Vec<_>>(), [&b"q"[..]]);
-        assert!(fields.remove("accept"));
-        assert!(!fields.remove("accept"));
-        assert_eq!(fields.len(), 2);
-        assert_eq!(fields.compact(), fields);
-    }
-
-    #[test]
-    fn fields_that_could_split_a_message_are_refused() {
-        let mut fields = Fields::new();
-        for (name, value) in [
-            (&b""[..], &b"v"[..]),
-            (b"a b", b"v"),
-            (b"a:", b"v"),
-            (b"\xff", b"v"),
-            (b"a", b"v\r\nb: c"),
-            (b"a", b"v\0"),
-            (b"a", b"\x7f"),
-        ] {
-            assert!(
-                fields.try_append(name, value).is_err(),
-                "{name:?} {value:?}"
-            );
-        }
-        assert!(fields.is_empty());
-        assert!(fields.try_append(b"a", b"caf\xe9\t!").is_ok());
-    }
-}
+mod tests;

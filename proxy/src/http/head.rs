@@ -169,13 +169,47 @@ impl Default for RequestHead {
     }
 }
 
+/// The reason phrase of a head (RFC 9112 §4), which only people read. Nearly all have the registered one of their
+/// status, so that takes no memory.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Reason(
+    /// `None`: the registered phrase. Behind two pointers, since a stored head has room for one.
+    Option<Box<Box<str>>>,
+);
+
+impl Reason {
+    pub fn of(status: u16, phrase: &str) -> Reason {
+        Reason((phrase != reason_phrase(status)).then(|| Box::new(phrase.into())))
+    }
+
+    /// The phrase in a head of this status.
+    pub fn as_str(&self, status: u16) -> &str {
+        match &self.0 {
+            None => reason_phrase(status),
+            Some(phrase) => phrase,
+        }
+    }
+
+    /// Bytes on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        self.0
+            .as_ref()
+            .map_or(0, |phrase| size_of::<Box<str>>() + phrase.len())
+    }
+}
+
+impl fmt::Debug for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_deref().map_or("registered", |phrase| phrase))
+    }
+}
+
 /// A response head, the same for every protocol version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResponseHead {
     /// 100 to 999.
     pub status: u16,
-    /// The reason phrase as received; empty for HTTP/2. Read by people only.
-    pub reason: Box<str>,
+    pub reason: Reason,
     pub version: Version,
     pub fields: Fields,
 }
@@ -185,7 +219,7 @@ impl ResponseHead {
     pub fn new(status: u16) -> ResponseHead {
         ResponseHead {
             status,
-            reason: reason_phrase(status).into(),
+            reason: Reason::default(),
             version: Version::Http11,
             fields: Fields::new(),
         }
@@ -194,6 +228,11 @@ impl ResponseHead {
     pub fn with(mut self, name: &str, value: impl AsRef<[u8]>) -> ResponseHead {
         self.fields.append(name, value);
         self
+    }
+
+    /// The reason phrase as received; empty where it was.
+    pub fn reason(&self) -> &str {
+        self.reason.as_str(self.status)
     }
 
     pub fn is_informational(&self) -> bool {
@@ -212,6 +251,23 @@ pub fn reason_phrase(status: u16) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_unusual_reasons_take_memory() {
+        fn check(status: u16, phrase: &str, heap_bytes: usize) {
+            let reason = Reason::of(status, phrase);
+            assert_eq!(reason.as_str(status), phrase, "{status}");
+            assert_eq!(reason.heap_bytes(), heap_bytes, "{status} {phrase}");
+        }
+        check(200, "OK", 0);
+        check(404, "Not Found", 0);
+        check(299, "", 0);
+        check(200, "", 16);
+        check(200, "Fine", 20);
+        check(299, "Fine", 20);
+        assert_eq!(size_of::<Reason>(), 8);
+        assert_eq!(ResponseHead::new(404).reason(), "Not Found");
+    }
 
     #[test]
     fn methods_are_case_sensitive_tokens() {

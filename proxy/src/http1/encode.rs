@@ -3,7 +3,7 @@
 //! The writer of a head also writes its framing: Content-Length and Transfer-Encoding in the field list
 //! never reach the wire as they are, so that a head cannot promise another body than the one sent.
 
-use crate::http::{Field, Fields, Method, RequestHead, ResponseHead};
+use crate::http::{Field, Fields, Method, Reason, RequestHead, ResponseHead};
 
 /// What ends the data of a chunk.
 pub const CHUNK_END: &[u8] = b"\r\n";
@@ -47,13 +47,13 @@ pub fn write_response_head(out: &mut Vec<u8>, head: &ResponseHead, framing: Sent
 
 /// Appends the status line, for heads written piece by piece.
 pub fn write_status_line(out: &mut Vec<u8>, head: &ResponseHead) {
-    if head.status == 200 && &*head.reason == "OK" {
+    if head.status == 200 && head.reason == Reason::default() {
         return out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
     }
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(itoa::Buffer::new().format(head.status).as_bytes());
     out.push(b' ');
-    out.extend_from_slice(head.reason.as_bytes());
+    out.extend_from_slice(head.reason().as_bytes());
     out.extend_from_slice(b"\r\n");
 }
 

@@ -3,7 +3,7 @@
 use super::control::{ControlFields, Declared};
 use super::scan::{Section, WireVersion, parse_version};
 use super::{BadResponse, BodyFraming, HeadLimits, Persistence};
-use crate::http::{Fields, Method, ResponseHead, Version};
+use crate::http::{Fields, Method, Reason, ResponseHead, Version};
 
 /// A complete response head and what it says about the bytes that follow.
 #[derive(Clone, Debug)]
@@ -82,7 +82,7 @@ pub fn parse_response(
 }
 
 /// RFC 9112 §4. The space before an empty reason is often left out, and nothing hangs on it.
-fn split_status_line(line: &[u8]) -> Result<(Version, u16, Box<str>), BadResponse> {
+fn split_status_line(line: &[u8]) -> Result<(Version, u16, Reason), BadResponse> {
     const VERSION_BYTES: usize = b"HTTP/1.1".len();
     let (version, rest) = line
         .split_at_checked(VERSION_BYTES)
@@ -108,5 +108,6 @@ fn split_status_line(line: &[u8]) -> Result<(Version, u16, Box<str>), BadRespons
     {
         return Err(BadResponse::StatusLine);
     }
-    Ok((version, status, String::from_utf8_lossy(reason).into()))
+    let reason = Reason::of(status, &String::from_utf8_lossy(reason));
+    Ok((version, status, reason))
 }

@@ -65,7 +65,7 @@ impl<'a> Section<'a> {
             Err((_, InvalidField::TooMany)) => Err(Malformed::TooManyFields(fields_max)),
             Err(([b' ' | b'\t', ..], _)) => Err(Malformed::FoldedField),
             Err((line, _)) if !has_sound_end(line) => Err(Malformed::LineEnd),
-            Err((_, InvalidField::Name | InvalidField::TooLarge)) => Err(Malformed::FieldName),
+            Err((_, InvalidField::Name)) => Err(Malformed::FieldName),
             Err((_, InvalidField::Value(_))) => Err(Malformed::FieldValue),
         }
     }

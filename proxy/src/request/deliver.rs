@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 
 use super::{Machine, State};
 use crate::downstream::{ClientError, SendBody};
-use crate::http::{Method, OutgoingHead, ResponseHead, Version, reason_phrase};
+use crate::http::{Method, OutgoingHead, Reason, ResponseHead, Version};
 use crate::object::{BodyReader, Object, Wanted};
 use crate::policy::{Deliver, Delivery, Source};
 use crate::rules::conditional::{self, Precondition};
@@ -228,7 +228,7 @@ impl Machine<'_> {
 
 fn set_status(head: &mut ResponseHead, status: u16) {
     head.status = status;
-    head.reason = reason_phrase(status).into();
+    head.reason = Reason::default();
 }
 
 /// The part of `piece`, which begins at `start`, that lies in `range`.

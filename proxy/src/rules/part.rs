@@ -8,7 +8,7 @@ use super::hop_by_hop;
 use super::range::{RangeRequest, content_range, drop_digests, requested_of, single_range};
 use super::revalidation::has_strong_validator;
 use super::syntax::{decimal, only};
-use crate::http::{Fields, ResponseHead};
+use crate::http::{Fields, Reason, ResponseHead};
 
 /// Which bytes of a representation a 206 with one part brings (RFC 9110 §14.4).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,7 +145,7 @@ pub fn combined_head(newest: &ResponseHead, range: &Range<u64>, complete_len: u6
     drop_digests(&mut head.fields);
     if *range == (0..complete_len) {
         head.status = 200;
-        head.reason = Box::default();
+        head.reason = Reason::default();
         head.fields.remove("content-range");
     } else {
         head.fields

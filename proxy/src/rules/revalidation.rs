@@ -83,7 +83,7 @@ pub fn freshen(stored: &ResponseHead, newer: &ResponseHead) -> ResponseHead {
         status: stored.status,
         reason: stored.reason.clone(),
         version: stored.version,
-        fields: fields.compact(),
+        fields: fields.into_compact(),
     }
 }
 

@@ -206,7 +206,6 @@ pub fn stored_fields(
     directives: &ResponseDirectives,
     response_time: Timestamp,
 ) -> Fields {
-    // What was removed before is left out, and there is no spare capacity.
     let mut fields = response.fields.compact();
     hop_by_hop::strip(&mut fields);
     if directives.private().names_any() || directives.no_cache().names_any() {
@@ -214,12 +213,8 @@ pub fn stored_fields(
     }
     if !fields.contains("date") {
         fields.append("Date", format_http_date(response_time));
-        return fields.compact();
     }
-    match fields.lines() {
-        Some(_) => fields,
-        None => fields.compact(),
-    }
+    fields.into_compact()
 }
 
 /// Whether the head says that content follows. A request without Content-Length on HTTP/2 may have

@@ -24,7 +24,7 @@ async fn head_goes_out_as_written_and_connection_is_used_again() {
     let mut first = send(&pool, &head, RequestBody::Empty)
         .await
         .expect("an answer");
-    assert_eq!((first.head.status, &*first.head.reason), (200, "Fine"));
+    assert_eq!((first.head.status, first.head.reason()), (200, "Fine"));
     assert_eq!(first.head.fields.get("x-a"), Some(&b"b"[..]));
     assert_eq!(first.body.length(), BodyLength::Known(2));
     assert_eq!(first.server(), address.to_string());

@@ -129,15 +129,12 @@ impl Http1 {
         match head.sent() {
             Sent::Whole => {
                 write_status_line(out, stored);
-                match (
-                    stored.fields.lines(),
-                    missing_framing(&stored.fields, framing),
-                ) {
-                    (Some(lines), Some(missing)) => {
-                        out.extend_from_slice(lines);
+                match missing_framing(&stored.fields, framing) {
+                    Some(missing) => {
+                        out.extend_from_slice(stored.fields.lines());
                         write_framing(out, missing);
                     }
-                    _ => write_chosen_fields(out, fields_for_client(stored), framing),
+                    None => write_chosen_fields(out, fields_for_client(stored), framing),
                 }
             }
             Sent::NotModified { is_for_content } => {
@@ -146,10 +143,7 @@ impl Http1 {
                 stored.fields.write_lines(out, is_sent);
             }
         }
-        match head.added().lines() {
-            Some(lines) => out.extend_from_slice(lines),
-            None => write_fields(out, head.added(), SentFraming::Described),
-        }
+        out.extend_from_slice(head.added().lines());
         if !stored.fields.contains("date") {
             write_field(out, "Date", &http_date());
         }

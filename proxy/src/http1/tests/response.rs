@@ -141,7 +141,7 @@ fn framing_follows_status_method_and_fields() {
         assert_eq!(parsed.persistence, persistence, "{input:?}");
         assert_eq!(parsed.consumed, input.len());
         assert_eq!(parsed.head.status.to_string(), status[..3]);
-        assert_eq!(&*parsed.head.reason, status[3..].trim_start());
+        assert_eq!(parsed.head.reason(), status[3..].trim_start());
     }
 }
 
