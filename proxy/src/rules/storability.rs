@@ -206,8 +206,11 @@ pub fn stored_fields(
     directives: &ResponseDirectives,
     response_time: Timestamp,
 ) -> Fields {
-    // What was removed before is left out, and there is no spare capacity.
-    let mut fields = response.fields.compact();
+    // What was removed before is left out, and there is no spare capacity: nor is there in a copy of lines.
+    let mut fields = match response.fields.lines() {
+        Some(_) => response.fields.clone(),
+        None => response.fields.compact(),
+    };
     hop_by_hop::strip(&mut fields);
     if directives.private().names_any() || directives.no_cache().names_any() {
         fields.retain(|field| !is_withheld(directives, field.name));
