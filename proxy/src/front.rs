@@ -3,11 +3,12 @@
 //! Nothing here decides or waits. Settings, policy and backends can be exchanged while requests run
 //! (a reload); the store, bans and counters live as long as the process.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 
 use crate::access_log::AccessLog;
 use crate::backend::{BackendPool, ServerStatus};
@@ -60,11 +61,26 @@ pub struct Front {
     /// Why answers were not stored, for `lacquer explain`.
     pub recent: Recent,
     current: ArcSwap<Exchangeable>,
-    next_xid: AtomicU64,
     /// Some answer varies on X-Forwarded-For or its kin, or a ban asks for them: few services do, and the others'
     /// hits need not format them.
     chooses_by_forwarded: AtomicBool,
     fetches: Arc<AtomicUsize>,
+}
+
+/// The number of a new transaction: no two of the process have the same. Each thread takes a thousand at a time, so that
+/// cores need not ask each other for each.
+pub fn next_xid() -> u64 {
+    const BLOCK: u64 = 1000;
+    static NEXT_BLOCK: AtomicU64 = AtomicU64::new(1);
+    thread_local! {
+        static NEXT: Cell<u64> = const { Cell::new(0) };
+    }
+    let next = match NEXT.get() {
+        used_up if used_up % BLOCK == 0 => NEXT_BLOCK.fetch_add(BLOCK, Ordering::Relaxed),
+        next => next,
+    };
+    NEXT.set(next + 1);
+    next
 }
 
 /// A fetch among those under way.
@@ -108,7 +124,6 @@ impl Front {
             metrics,
             recent: Recent::default(),
             current: ArcSwap::from_pointee(current),
-            next_xid: AtomicU64::new(1),
             chooses_by_forwarded: AtomicBool::new(false),
             fetches: Arc::default(),
         })
@@ -119,8 +134,9 @@ impl Front {
         self.current.store(Arc::new(new));
     }
 
-    pub fn current(&self) -> Arc<Exchangeable> {
-        self.current.load_full()
+    /// What is in force now, without a count that all cores would share.
+    pub fn current(&self) -> Guard<Arc<Exchangeable>> {
+        self.current.load()
     }
 
     pub fn policy(&self) -> Arc<dyn Policy> {
@@ -151,11 +167,6 @@ impl Front {
         if places.any(|place| place.eq_ignore_ascii_case(BEGIN)) {
             self.chooses_by_forwarded.store(true, Ordering::Relaxed);
         }
-    }
-
-    /// The number of a new transaction.
-    pub fn xid(&self) -> u64 {
-        self.next_xid.fetch_add(1, Ordering::Relaxed)
     }
 
     /// What the store holds for a request, unless a ban or a surrogate-key purge has hit it since.

@@ -10,4 +10,4 @@ mod outgoing;
 pub use fields::{Field, Fields, InvalidField};
 pub(crate) use fields::{alphanumeric_or, is_token, trim};
 pub use head::{Method, RequestHead, ResponseHead, Scheme, Version, reason_phrase};
-pub use outgoing::OutgoingHead;
+pub use outgoing::{OutgoingHead, Sent};

@@ -13,16 +13,18 @@ mod upload;
 
 use std::sync::Arc;
 
+use arc_swap::Guard;
+
 use crate::backend::{BackendResponse, RequestBody};
 use crate::bans::HeldMark;
 use crate::downstream::{BodyLength, ClientError, Exchange, Served};
 use crate::fetch::{Completes, FetchTask, Fetched, News, Sharing, answer};
-use crate::front::{Exchangeable, Front};
+use crate::front::{Exchangeable, Front, next_xid};
 use crate::http::{Fields, Method, RequestHead, ResponseHead};
 use crate::metrics::{Counter, Outcome};
 use crate::object::{BodyReader, Kind, Object};
 use crate::policy::{
-    Delivery, Fetch, Hit, Invalidation, Miss, Policy, Purpose, Recv, Request, Source, Synth,
+    Delivery, Fetch, Hit, Invalidation, Miss, Purpose, Recv, Request, Source, Synth,
 };
 use crate::rules::cache_control::RequestDirectives;
 use crate::rules::cache_status::ForwardReason;
@@ -68,7 +70,8 @@ enum State {
     Restart,
     Deliver {
         object: Arc<Object>,
-        reader: BodyReader,
+        /// `None` where the body is all here.
+        reader: Option<BodyReader>,
         delivery: Delivery,
         own_head: Option<Box<ResponseHead>>,
     },
@@ -80,8 +83,7 @@ enum State {
 struct Machine<'a> {
     front: &'a Arc<Front>,
     /// What a reload may exchange, as it was when the request began.
-    current: Arc<Exchangeable>,
-    policy: Arc<dyn Policy>,
+    current: Guard<Arc<Exchangeable>>,
     /// One moment for all that is decided without waiting.
     now: Timestamp,
     request: Request,
@@ -100,7 +102,7 @@ pub async fn serve(front: &Arc<Front>, mut exchange: Exchange) -> Served {
     let request = Request {
         directives: RequestDirectives::of(&head.fields),
         connection: Arc::clone(exchange.info()),
-        xid: front.xid(),
+        xid: next_xid(),
         received: now,
         has_body: !matches!(
             exchange.body_length(),
@@ -111,18 +113,20 @@ pub async fn serve(front: &Arc<Front>, mut exchange: Exchange) -> Served {
         head,
     };
     front.metrics.count(Counter::ClientRequests);
-    let current = front.current();
-    let machine = Machine {
+    let mut machine = Machine {
         front,
-        policy: Arc::clone(&current.policy),
-        current,
+        current: front.current(),
         now,
         record: Record::begin(now),
         request,
         memory: Fields::new(),
         exchange,
     };
-    machine.run().await
+    match machine.run().await {
+        Ok(None) => machine.finish(Ok(())),
+        Ok(Some(response)) => machine.join(*response).await,
+        Err(error) => machine.finish(Err(error)),
+    }
 }
 
 /// What the client may switch to. Not behind a body: its end would be lost in the new protocol, and RFC 9110
@@ -135,7 +139,8 @@ fn upgrade(exchange: &Exchange) -> Option<Box<str>> {
 }
 
 impl Machine<'_> {
-    async fn run(mut self) -> Served {
+    /// Answers the request; or gives the backend's connection where that has switched protocols.
+    async fn run(&mut self) -> Result<Option<Box<BackendResponse>>, ClientError> {
         let mut state = State::Recv;
         loop {
             let next = match state {
@@ -157,7 +162,7 @@ impl Machine<'_> {
                     let next = self.pipe().await;
                     self.look_at_clock(next)
                 }
-                State::Join(response) => return self.join(*response).await,
+                State::Join(response) => return Ok(Some(response)),
                 State::Purge(ref invalidation) => Ok(self.purge(invalidation)),
                 State::Synth(ref synth) => Ok(self.synth(synth)),
                 State::Restart => Ok(self.restart()),
@@ -167,7 +172,7 @@ impl Machine<'_> {
                     delivery,
                     own_head,
                 } => match self.deliver(object, reader, delivery, own_head).await {
-                    Ok(deliver::Delivered::Done) => return self.finish(Ok(())),
+                    Ok(deliver::Delivered::Done) => return Ok(None),
                     Ok(deliver::Delivered::Instead(state)) => Ok(state),
                     Err(error) => Err(error),
                 },
@@ -177,7 +182,7 @@ impl Machine<'_> {
                 Err(error) => match error.status().filter(|_| self.record.status == 0) {
                     // The request's body is at fault, and the client can still be told.
                     Some(status) => self.refuse(status),
-                    None => return self.finish(Err(error)),
+                    None => return Err(error),
                 },
             };
         }
@@ -190,7 +195,7 @@ impl Machine<'_> {
     }
 
     fn recv(&mut self) -> State {
-        match self.policy.recv(&mut self.request) {
+        match self.current.policy.recv(&mut self.request) {
             Recv::Hash => State::Hash,
             Recv::Pass => State::Pass,
             Recv::Pipe => State::Pipe,
@@ -227,7 +232,7 @@ impl Machine<'_> {
 
     fn hash(&mut self) -> State {
         self.settle_forwarded();
-        let key = self.policy.hash(&self.request);
+        let key = self.current.policy.hash(&self.request);
         let now = self.now;
         let Some(object) = self.front.look_up(key.as_bytes(), &self.request.head, now) else {
             self.record.forwarded = Some(
@@ -256,7 +261,7 @@ impl Machine<'_> {
             }
             Kind::Response => {}
         }
-        match self.policy.hit(&mut self.request, &object, now) {
+        match self.current.policy.hit(&mut self.request, &object, now) {
             Hit::Deliver => {
                 // A client may have asked for stale answers too (`max-stale`).
                 let is_fresh = object.is_fresh(now);
@@ -295,9 +300,12 @@ impl Machine<'_> {
     }
 
     fn hit(&mut self, object: Arc<Object>, source: Source) -> State {
-        let Some(reader) = object.body.reader() else {
-            // It outgrew the limit while it was filling, and its beginning is gone.
-            return State::Pass;
+        let reader = match object.body.is_complete() {
+            true => None,
+            false => match object.body.reader() {
+                None => return State::Pass, // It outgrew the limit while it was filling, and its beginning is gone.
+                reader => reader,
+            },
         };
         object.count_hit();
         State::Deliver {
@@ -337,7 +345,7 @@ impl Machine<'_> {
     /// What the policy wants to fetch: all, or a part. The error is where it wants to go instead.
     fn ask_miss(&mut self, stale: Option<&Object>) -> Result<Option<Asked>, State> {
         let stale = stale.filter(|object| object.kind == Kind::Response);
-        match self.policy.miss(&mut self.request, stale) {
+        match self.current.policy.miss(&mut self.request, stale) {
             Miss::Fetch => Ok(None),
             Miss::FetchPart if self.current.settings.ranges_max == 0 => Ok(None),
             Miss::FetchPart => Ok(Asked::by(&self.request.head.fields)),
@@ -414,7 +422,7 @@ impl Machine<'_> {
         }
         // It is a stored answer like any other by now: whether it may be reused for this request is judged as there.
         if object.kind == Kind::Response && source != Source::StaleOnError {
-            match self.policy.hit(&mut self.request, &object, now) {
+            match self.current.policy.hit(&mut self.request, &object, now) {
                 Hit::Deliver | Hit::DeliverAndRefresh => {}
                 Hit::Miss => return self.fetch_beside(key, Some(object), None).await,
                 Hit::Pass => return Ok(State::Pass),
@@ -432,7 +440,7 @@ impl Machine<'_> {
         };
         Ok(State::Deliver {
             object,
-            reader,
+            reader: Some(reader),
             delivery,
             own_head: None,
         })
@@ -621,7 +629,7 @@ impl Machine<'_> {
                 }
                 Ok(State::Deliver {
                     object,
-                    reader,
+                    reader: Some(reader),
                     delivery,
                     own_head,
                 })
@@ -655,7 +663,7 @@ impl Machine<'_> {
         if !speaks_of_target {
             return None;
         }
-        let key = Key::from(self.policy.hash(&self.request).as_bytes());
+        let key = Key::from(self.current.policy.hash(&self.request).as_bytes());
         let fence = self.front.store.fence(&key);
         Some((key, fence))
     }
@@ -667,10 +675,9 @@ impl Machine<'_> {
             self.front
                 .synthetic(synth, self.request.xid, &self.request.head),
         );
-        let reader = object.body.reader().expect("a synthetic body is whole");
         State::Deliver {
             object,
-            reader,
+            reader: None,
             delivery: Delivery::new(Source::Synth),
             own_head: None,
         }
@@ -718,21 +725,21 @@ impl Machine<'_> {
             head,
             request: Arc::new(request),
             purpose: Purpose::Pass,
-            xid: self.front.xid(),
+            xid: next_xid(),
             stale: None,
             sent: self.request.received,
         }
     }
 
     fn finish(mut self, outcome: Result<(), ClientError>) -> Served {
-        self.record.end(
+        let now = self.record.end(
             self.front,
             &self.current.access_log,
             &self.request,
             &self.exchange,
             outcome.as_ref().err(),
         );
-        self.exchange.give_back(self.request.head, self.memory);
+        self.exchange.give_back(self.request.head, self.memory, now);
         match outcome {
             Ok(()) => self.exchange.done(),
             Err(_) => self.exchange.abort(),

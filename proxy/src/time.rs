@@ -3,6 +3,8 @@
 use std::ops::{Add, Sub};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use nix::time::{ClockId, clock_gettime};
+
 /// A moment in milliseconds since 1970-01-01T00:00:00Z. Arithmetic saturates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
@@ -10,9 +12,12 @@ pub struct Timestamp(u64);
 impl Timestamp {
     pub const EPOCH: Timestamp = Timestamp(0);
 
-    /// The wall clock.
+    /// The wall clock as of the kernel's last tick: a few milliseconds late at the most, for a tenth of the price.
     pub fn now() -> Timestamp {
-        Timestamp::from(SystemTime::now())
+        match clock_gettime(ClockId::CLOCK_REALTIME_COARSE) {
+            Ok(now) => Timestamp::from(UNIX_EPOCH + Duration::from(now)),
+            Err(_) => Timestamp::from(SystemTime::now()),
+        }
     }
 
     pub const fn from_millis(millis: u64) -> Timestamp {

@@ -1,6 +1,7 @@
 //! One request and its reply, whatever the protocol.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use pingora_core::protocols::Stream;
@@ -129,9 +130,10 @@ impl Exchange {
     }
 
     /// Gives back what [`Exchange::take_head`] and [`Exchange::take_memory`] gave: the next request is read into it.
-    pub fn give_back(&mut self, head: RequestHead, memory: Fields) {
+    /// `now` is when the reply was done.
+    pub fn give_back(&mut self, head: RequestHead, memory: Fields, now: Instant) {
         if let Protocol::Http1(connection) = &mut self.protocol {
-            connection.give_back(head, memory);
+            connection.give_back(head, memory, now);
         }
     }
 
@@ -206,6 +208,26 @@ impl Exchange {
         body: SendBody,
     ) -> Result<(), ClientError> {
         each!(&mut self.protocol, inner => inner.send_outgoing(head, body).await)
+    }
+
+    /// Sends a reply that is all here: head, body and end. `body` is what the head says of it; `pieces` are dropped where
+    /// the reply has none (HEAD, 204, 304).
+    pub async fn send_whole(
+        &mut self,
+        head: &OutgoingHead<'_>,
+        body: SendBody,
+        pieces: &[Bytes],
+    ) -> Result<(), ClientError> {
+        match &mut self.protocol {
+            Protocol::Http1(connection) => connection.send_whole(head, body, pieces).await,
+            Protocol::Http2(stream) => {
+                stream.send_outgoing(head, body).await?;
+                for piece in pieces {
+                    stream.send_body(piece.clone()).await?;
+                }
+                stream.finish(None).await
+            }
+        }
     }
 
     /// Memory for the fields of an [`OutgoingHead`], which [`Exchange::give_back`] takes back.

@@ -57,6 +57,8 @@ pub(super) struct Http1 {
     reply: Reply,
     /// For the fields that replies add to stored heads.
     memory: Fields,
+    /// When the last reply was done, where that is known.
+    idle_since: Option<tokio::time::Instant>,
     /// Who wants the connection to end, if anybody.
     ending: Ending,
     /// Why, once it is no longer [`Ending::Open`].
@@ -174,6 +176,7 @@ impl Http1 {
             },
             reply: Reply::NotStarted,
             memory: Fields::new(),
+            idle_since: None,
             ending: Ending::Open,
             end: End::ByReply,
             traffic: Traffic::default(),
@@ -230,7 +233,7 @@ impl Http1 {
     async fn read_more(&mut self) -> Result<(), Next> {
         let is_idle = self.wire.input.is_empty();
         if is_idle {
-            self.wire.timer.restart();
+            self.wire.timer.restart_at(self.idle_since.take());
         }
         let read = poll_fn(|cx| {
             if let Poll::Ready(read) = self.wire.poll_read(cx) {
@@ -379,5 +382,5 @@ impl Http1 {
 /// Whether Connection has the option `close`.
 fn has_close(fields: &Fields) -> bool {
     let mut options = fields.list("connection");
-    options.any(|option| option.eq_ignore_ascii_case(b"close"))
+    fields.contains("connection") && options.any(|option| option.eq_ignore_ascii_case(b"close"))
 }

@@ -12,8 +12,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 #[derive(Debug, Default)]
 pub(super) struct Timer {
     sleep: Option<Pin<Box<Sleep>>>,
-    /// When the present wait is over; `None` before it began.
-    deadline: Option<Instant>,
+    /// When the present wait began; `None` before it did.
+    since: Option<Instant>,
 }
 
 /// Stands in for durations that no clock can hold.
@@ -22,14 +22,17 @@ const FAR: Duration = Duration::from_secs(86_400 * 365);
 impl Timer {
     /// The next [`Timer::poll_elapsed`] begins another wait.
     pub(super) fn restart(&mut self) {
-        self.deadline = None;
+        self.since = None;
+    }
+
+    /// The next [`Timer::poll_elapsed`] goes on with a wait that began at `since`, where that is known.
+    pub(super) fn restart_at(&mut self, since: Option<Instant>) {
+        self.since = since;
     }
 
     /// Ready once `limit` has passed since the first call after [`Timer::restart`].
     pub(super) fn poll_elapsed(&mut self, cx: &mut Context<'_>, limit: Duration) -> Poll<()> {
-        let deadline = *self
-            .deadline
-            .get_or_insert_with(|| Instant::now() + limit.min(FAR));
+        let deadline = *self.since.get_or_insert_with(Instant::now) + limit.min(FAR);
         let sleep = self
             .sleep
             .get_or_insert_with(|| Box::pin(sleep_until(deadline)));

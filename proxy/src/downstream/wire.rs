@@ -62,6 +62,11 @@ impl Output {
         self.head.len() - self.head_sent + self.body.len() + self.tail.len()
     }
 
+    /// Whether a piece of body is small enough to be copied behind the head.
+    pub(super) fn takes(&self, piece: &[u8]) -> bool {
+        self.head.len() + piece.len() <= COPY_BYTES_MAX
+    }
+
     /// Queues a piece of body behind what is there.
     pub(super) fn queue(&mut self, piece: Bytes, tail: &'static [u8]) {
         debug_assert!(!self.has_piece(), "one piece at a time");

@@ -5,6 +5,7 @@
 //! whatever the number of fields, sending one is a copy, and a cleared list is reused without any.
 
 use std::fmt;
+use std::ops::Range;
 
 /// One header field as it was received: the name's case and the value's bytes are kept.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,6 +28,9 @@ pub enum InvalidField {
     /// The list would pass 2^32 bytes, or a name 2^16.
     #[error("too many or too long fields")]
     TooLarge,
+    /// More than the bound that was given.
+    #[error("too many fields")]
+    TooMany,
 }
 
 #[derive(Clone, Copy)]
@@ -64,8 +68,14 @@ impl Names {
             return 0;
         };
         // In lower case, as far as letters go.
-        let (first, last) = (usize::from(first | 0x20), usize::from(last | 0x20));
-        1 << ((first ^ last.rotate_left(2) ^ name.len().rotate_left(3)) % 32)
+        let (first, last) = (u32::from(first | 0x20), u32::from(last | 0x20));
+        // Chosen so that the names which every hit is asked for share no bit with those that most heads have; a test
+        // lists them.
+        let mixed = first
+            .wrapping_mul(2_313_052_925)
+            .wrapping_add(last.wrapping_mul(3_813_335_403))
+            .wrapping_add((name.len() as u32).wrapping_mul(2_706_644_441));
+        1 << (mixed >> 27)
     }
 
     fn note(&mut self, name: &[u8]) {
@@ -107,68 +117,59 @@ impl Fields {
         }
     }
 
-    /// Reads lines, each ended by CRLF, in place of what the list holds. `fields_max` is a bound on their number
-    /// that the caller has checked.
+    /// Reads lines, each ended by CRLF, up to a blank one, in place of what the list holds. Gives their length, without
+    /// the blank one.
     ///
     /// # Errors
-    /// The line that is no field, and why not.
+    /// The line that is no field, with its end where it has one, and why not; [`InvalidField::TooMany`] at the first
+    /// beyond `fields_max`.
     pub(crate) fn read_lines<'a>(
         &mut self,
         lines: &'a [u8],
         fields_max: usize,
-    ) -> Result<(), (&'a [u8], InvalidField)> {
+    ) -> Result<usize, (&'a [u8], InvalidField)> {
         self.clear();
         if lines.len() > u32::MAX as usize {
             return Err((&[], InvalidField::TooLarge));
         }
-        // One more of each, for a Host or Content-Length that is added later.
-        self.bytes.reserve(lines.len() + 64);
-        self.entries.reserve(fields_max + 2);
-        self.bytes.extend_from_slice(lines);
         let mut start = 0;
-        while let Some(length) = memchr::memchr(b'\n', &lines[start..]) {
-            let line = &lines[start..start + length.saturating_sub(1)];
-            let entry = self
-                .entry_of(line, start)
-                .map_err(|invalid| (line, invalid))?;
-            self.entries.push(entry);
-            start += length + 1;
+        while !lines[start..].starts_with(b"\r\n") {
+            let line = match self.entries.len() {
+                count if count == fields_max => Err(InvalidField::TooMany),
+                _ => Line::read(&lines[start..]),
+            };
+            let line = line.map_err(|invalid| (first_line(&lines[start..]), invalid))?;
+            self.names.note(&lines[start..start + line.name_len]);
+            if !line.is_plain() {
+                self.layout = Layout::Loose;
+            }
+            self.entries.push(Entry {
+                name_start: start as u32,
+                value_start: (start + line.value.start) as u32,
+                value_len: line.value.len() as u32,
+                name_len: line.name_len as u16,
+            });
+            start += line.len;
         }
-        Ok(())
-    }
-
-    /// The entry of a line that stands at `start`.
-    fn entry_of(&mut self, line: &[u8], start: usize) -> Result<Entry, InvalidField> {
-        let colon = memchr::memchr(b':', line).ok_or(InvalidField::Name)?;
-        let (name, rest) = (&line[..colon], &line[colon + 1..]);
-        if !is_token(name) {
-            return Err(InvalidField::Name);
-        }
-        self.names.note(name);
-        let value = trim(rest);
-        if !is_field_value(value) {
-            // Names are ASCII by now.
-            return Err(InvalidField::Value(String::from_utf8_lossy(name).into()));
-        }
-        if name.len() > usize::from(u16::MAX) {
-            return Err(InvalidField::TooLarge);
-        }
-        let space = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t'));
-        let space = space.count();
-        if space != 1 || rest[0] != b' ' || rest.len() != value.len() + 1 {
-            self.layout = Layout::Loose;
-        }
-        Ok(Entry {
-            name_start: start as u32,
-            value_start: (start + colon + 1 + space) as u32,
-            value_len: value.len() as u32,
-            name_len: name.len() as u16,
-        })
+        // Some more, for a Host or Content-Length that is added later.
+        self.bytes.reserve(start + 64);
+        self.bytes.extend_from_slice(&lines[..start]);
+        Ok(start)
     }
 
     /// All lines as HTTP/1 writes them, where they lie together. [`Fields::compact`] brings them together.
     pub fn lines(&self) -> Option<&[u8]> {
         (self.layout == Layout::Lines).then_some(&*self.bytes)
+    }
+
+    /// Appends the lines of the fields for whose names `keep` says so, as HTTP/1 writes them.
+    pub(crate) fn write_lines(&self, out: &mut Vec<u8>, keep: impl Fn(&[u8]) -> bool) {
+        for (name, value) in self.iter_bytes().filter(|(name, _)| keep(name)) {
+            out.extend_from_slice(name);
+            out.extend_from_slice(b": ");
+            out.extend_from_slice(value);
+            out.extend_from_slice(b"\r\n");
+        }
     }
 
     /// Number of field lines.
@@ -206,10 +207,12 @@ impl Fields {
     ///
     /// # Panics
     /// As there; and `write` must only append.
+    #[inline]
     pub fn append_with(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
         self.append_line(name.as_bytes(), write);
     }
 
+    #[inline(always)]
     fn append_line(&mut self, name: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
         self.names.note(name);
         let name_start = self.bytes.len();
@@ -357,8 +360,18 @@ impl Fields {
 
     /// Names and values as bytes: for those who only compare.
     pub fn iter_bytes(&self) -> impl Iterator<Item = (&[u8], &[u8])> + '_ {
+        self.iter_by_name_len(|_| true)
+    }
+
+    /// [`Fields::iter_bytes`] of the fields whose names have a length that is `wanted`: that is known without a look at
+    /// them.
+    pub(crate) fn iter_by_name_len(
+        &self,
+        wanted: impl Fn(usize) -> bool,
+    ) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.entries
             .iter()
+            .filter(move |entry| wanted(usize::from(entry.name_len)))
             .map(|entry| (name_bytes(&self.bytes, entry), value_of(&self.bytes, entry)))
     }
 
@@ -476,6 +489,56 @@ fn field_of<'a>(bytes: &'a [u8], entry: &Entry) -> Field<'a> {
     }
 }
 
+/// Where the parts of a field line are, counted from its beginning.
+struct Line {
+    name_len: usize,
+    value: Range<usize>,
+    /// With CRLF.
+    len: usize,
+}
+
+impl Line {
+    /// Reads the first of `lines`: a name, a colon, a value with or without white space around it, CRLF.
+    fn read(lines: &[u8]) -> Result<Line, InvalidField> {
+        let name_len = token_len(lines);
+        if name_len == 0 || lines.get(name_len) != Some(&b':') {
+            return Err(InvalidField::Name);
+        }
+        if name_len > usize::from(u16::MAX) {
+            return Err(InvalidField::TooLarge);
+        }
+        let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
+        let behind = &lines[name_len + 1..];
+        let leading = behind.iter().take_while(|byte| is_space(byte)).count();
+        let value_start = name_len + 1 + leading;
+        let line_end = value_start + value_len(&lines[value_start..]);
+        if !lines[line_end..].starts_with(b"\r\n") {
+            // Names are ASCII by now.
+            let name = String::from_utf8_lossy(&lines[..name_len]);
+            return Err(InvalidField::Value(name.into()));
+        }
+        let value = &lines[value_start..line_end];
+        let trailing = value.iter().rev().take_while(|byte| is_space(byte)).count();
+        Ok(Line {
+            name_len,
+            value: value_start..line_end - trailing,
+            len: line_end + 2,
+        })
+    }
+
+    /// Written as we write lines: one space before the value, none behind it.
+    fn is_plain(&self) -> bool {
+        self.name_len + self.value.len() + LINE_OVERHEAD == self.len
+            && self.value.start == self.name_len + 2
+    }
+}
+
+/// The first of `lines` with its end.
+fn first_line(lines: &[u8]) -> &[u8] {
+    let end = memchr::memchr(b'\n', lines).map_or(lines.len(), |line_feed| line_feed + 1);
+    &lines[..end]
+}
+
 /// Without optional white space (RFC 9110 §5.6.3: space and tab, nothing else) at both ends.
 pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] = bytes {
@@ -489,7 +552,7 @@ pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
 
 /// RFC 9110 §5.6.2 `token`.
 pub(crate) fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|byte| TOKEN[usize::from(*byte)])
+    !bytes.is_empty() && token_len(bytes) == bytes.len()
 }
 
 const TOKEN: [bool; 256] = alphanumeric_or(b"!#$%&'*+-.^_`|~");
@@ -510,11 +573,81 @@ pub(crate) const fn alphanumeric_or(marks: &[u8]) -> [bool; 256] {
     table
 }
 
-/// RFC 9110 §5.5: visible characters, space, tab and obs-text; no CR, LF, NUL or other controls. Without a way
-/// out in the middle, so that many bytes are looked at in one step.
+fn token_len(bytes: &[u8]) -> usize {
+    let mut start = 0;
+    loop {
+        start += letters_and_hyphens(&bytes[start..]);
+        match bytes.get(start) {
+            Some(byte) if TOKEN[usize::from(*byte)] => start += 1,
+            _ => return start,
+        }
+    }
+}
+
+/// RFC 9110 §5.5: visible characters, space, tab and obs-text; no CR, LF, NUL or other controls.
 fn is_field_value(bytes: &[u8]) -> bool {
-    let is_bad = |byte: u8| ((byte < 0x20) & (byte != b'\t')) | (byte == 0x7f);
-    !bytes.iter().fold(false, |bad, byte| bad | is_bad(*byte))
+    value_len(bytes) == bytes.len()
+}
+
+/// How many bytes a field value may have here: up to the first control character but tab.
+fn value_len(bytes: &[u8]) -> usize {
+    let mut start = 0;
+    loop {
+        start += non_controls(&bytes[start..]);
+        match bytes.get(start) {
+            Some(b'\t') => start += 1,
+            _ => return start,
+        }
+    }
+}
+
+/// One in each byte of a word.
+const EACH: u64 = u64::from_ne_bytes([1; 8]);
+const TOP_BITS: u64 = EACH << 7;
+
+/// How many bytes there are before the first control character.
+fn non_controls(bytes: &[u8]) -> usize {
+    let controls = |word: u64| {
+        // Below 0x20 or equal to 0x7f the subtraction sets a top bit that was not there. What it borrows may set those of
+        // bytes further up as well.
+        let delete = word ^ (EACH * 0x7f);
+        let below = word.wrapping_sub(EACH * 0x20) & !word;
+        let equal = delete.wrapping_sub(EACH) & !delete;
+        (below | equal) & TOP_BITS
+    };
+    leading(bytes, controls, |byte| byte.is_ascii_control())
+}
+
+/// How many bytes there are before the first that is neither letter nor hyphen: most names hold nothing else.
+fn letters_and_hyphens(bytes: &[u8]) -> usize {
+    let others = |word: u64| {
+        // Seven bits and a small sum: nothing is carried from byte to byte.
+        let low = (word | (EACH * 0x20)) & !TOP_BITS;
+        let from_a = low + EACH * (0x80 - 0x61);
+        let behind_z = low + EACH * (0x80 - 0x7b);
+        let differs_from_hyphen = ((word ^ (EACH * 0x2d)) & !TOP_BITS) + EACH * 0x7f;
+        (word | (!from_a | behind_z) & differs_from_hyphen) & TOP_BITS
+    };
+    leading(bytes, others, |byte| {
+        !byte.is_ascii_alphabetic() && byte != b'-'
+    })
+}
+
+/// How many bytes there are before the first of the others, eight a step. `others_in` sets the top bit of the lowest of
+/// them in a word, and of none below it.
+#[inline(always)]
+fn leading(bytes: &[u8], others_in: impl Fn(u64) -> u64, is_other: impl Fn(u8) -> bool) -> usize {
+    let (words, rest) = bytes.as_chunks();
+    let mut start = 0;
+    for word in words {
+        let others = others_in(u64::from_le_bytes(*word));
+        if others != 0 {
+            return start + others.trailing_zeros() as usize / 8;
+        }
+        start += size_of::<u64>();
+    }
+    let in_rest = rest.iter().position(|byte| is_other(*byte));
+    start + in_rest.unwrap_or(rest.len())
 }
 
 #[cfg(test)]
@@ -530,6 +663,54 @@ mod tests {
         ]
         .into_iter()
         .collect()
+    }
+
+    #[test]
+    fn a_byte_that_does_not_belong_is_found_wherever_it_stands() {
+        fn check(len: fn(&[u8]) -> usize, belongs: fn(u8) -> bool, before: u8, behind: u8) {
+            for byte in 0..=u8::MAX {
+                for length in 0..20 {
+                    for place in 0..length {
+                        let mut text = vec![before; length];
+                        text[place] = byte;
+                        // What a borrow or a carry could reach.
+                        text[place + 1..].fill(behind);
+                        let expected = if belongs(byte) { length } else { place };
+                        assert_eq!(len(&text), expected, "{text:?}");
+                    }
+                }
+            }
+        }
+        let in_value = |byte: u8| byte == b'\t' || !byte.is_ascii_control();
+        for (before, behind) in [(b'\xff', b' '), (b' ', b'\x80'), (b'\t', b'~')] {
+            check(value_len, in_value, before, behind);
+        }
+        for (before, behind) in [(b'z', b'A'), (b'-', b'a'), (b'_', b'Z'), (b'0', b'-')] {
+            check(token_len, |byte| TOKEN[usize::from(byte)], before, behind);
+        }
+    }
+
+    #[test]
+    fn what_is_asked_of_every_hit_is_answered_without_a_search() {
+        fn check(present: &str, asked: &str) {
+            let fields = present.split(' ').map(|name| (name, ""));
+            let fields: Fields = fields.collect();
+            for name in asked.split(' ') {
+                assert!(!fields.names.may_hold(name), "{name} in {present}");
+            }
+        }
+        check(
+            "date content-type content-length cache-control etag last-modified server vary expires accept-ranges \
+             content-encoding",
+            "connection keep-alive proxy-connection transfer-encoding age x-cache x-varnish content-range trailer",
+        );
+        check(
+            "host user-agent accept accept-encoding accept-language connection cookie referer dnt priority \
+             upgrade-insecure-requests sec-fetch-site sec-fetch-mode sec-fetch-user sec-fetch-dest sec-ch-ua \
+             sec-ch-ua-mobile sec-ch-ua-platform x-forwarded-for",
+            "cache-control pragma range if-none-match if-modified-since if-match if-unmodified-since if-range \
+             x-if-match authorization transfer-encoding expect upgrade content-length te",
+        );
     }
 
     #[test]

@@ -11,6 +11,17 @@ pub struct OutgoingHead<'a> {
     stored: Cow<'a, ResponseHead>,
     /// Fields of names that `stored` may have as well: appended lines.
     added: Fields,
+    sent: Sent,
+}
+
+/// What of the object's head goes out.
+#[derive(Clone, Copy, Debug)]
+pub enum Sent {
+    Whole,
+    /// As a 304, without the fields whose names are for the content alone.
+    NotModified {
+        is_for_content: fn(&[u8]) -> bool,
+    },
 }
 
 /// What conditions are held against, and what a connection has a say in: looked for in the head itself, so it goes
@@ -33,11 +44,38 @@ impl<'a> OutgoingHead<'a> {
         OutgoingHead {
             stored: Cow::Borrowed(stored),
             added: memory,
+            sent: Sent::Whole,
         }
     }
 
+    /// The status that goes out.
     pub fn status(&self) -> u16 {
-        self.stored.status
+        match self.sent {
+            Sent::Whole => self.stored.status,
+            Sent::NotModified { .. } => 304,
+        }
+    }
+
+    /// What goes out of [`OutgoingHead::stored`].
+    pub fn sent(&self) -> Sent {
+        self.sent
+    }
+
+    /// Tells the client that it has what is stored (RFC 9110 §15.4.5): a 304 goes out in the head's place.
+    pub fn not_modified(&mut self, is_for_content: fn(&[u8]) -> bool) {
+        self.sent = Sent::NotModified { is_for_content };
+    }
+
+    /// What goes out of [`OutgoingHead::stored`], as a head.
+    pub fn to_sent(&self) -> Cow<'_, ResponseHead> {
+        match self.sent {
+            Sent::Whole => Cow::Borrowed(&*self.stored),
+            Sent::NotModified { is_for_content } => Cow::Owned(ResponseHead {
+                version: self.stored.version,
+                fields: self.stored.fields.filtered(|name| !is_for_content(name)),
+                ..ResponseHead::new(304)
+            }),
+        }
     }
 
     pub fn version(&self) -> Version {
@@ -93,11 +131,6 @@ impl<'a> OutgoingHead<'a> {
     /// The head without the added fields, to be changed: a copy from now on.
     pub fn to_mut(&mut self) -> &mut ResponseHead {
         self.stored.to_mut()
-    }
-
-    /// Takes another head in place of the object's; what was added stays.
-    pub fn replace(&mut self, stored: ResponseHead) {
-        self.stored = Cow::Owned(stored);
     }
 
     /// The memory for the next.

@@ -52,8 +52,9 @@ pub(super) enum Declared {
 impl<'a> ControlFields<'a> {
     pub(super) fn of(fields: &'a Fields) -> ControlFields<'a> {
         let mut control = ControlFields::default();
-        for (name, value) in fields.iter_bytes() {
-            // The length decides for nearly every field without a comparison.
+        // The length decides for nearly every field without a comparison.
+        let is_candidate = |name_len| matches!(name_len, 4 | 6 | 7 | 10 | 14 | 17);
+        for (name, value) in fields.iter_by_name_len(is_candidate) {
             match name.len() {
                 4 if name.eq_ignore_ascii_case(b"host") => {
                     control.host = Some(value);

@@ -181,21 +181,17 @@ impl Decoder {
     }
 
     fn trailers(&mut self, buffer: &mut BytesMut) -> Result<Decoded, BadBody> {
-        let Some(section) = Section::find(buffer, 0, &self.limits).map_err(BadBody::Trailers)?
+        let Some(section) = Section::trailers(buffer, &self.limits).map_err(BadBody::Trailers)?
         else {
             return Ok(Decoded::NeedMore);
         };
-        let consumed = section.consumed;
-        let trailers = match section.lines {
-            0 => None,
-            _ => Some(section.fields(Fields::new()).map_err(BadBody::Trailers)?),
-        };
-        if trailers.as_ref().is_some_and(has_forbidden_trailer) {
+        let (trailers, consumed) = section.fields(Fields::new()).map_err(BadBody::Trailers)?;
+        if has_forbidden_trailer(&trailers) {
             return Err(BadBody::ForbiddenTrailer);
         }
         buffer.advance(consumed);
         self.state = State::Done;
-        Ok(Decoded::End(trailers))
+        Ok(Decoded::End((!trailers.is_empty()).then_some(trailers)))
     }
 }
 

@@ -1,7 +1,5 @@
 //! Request heads from bytes.
 
-use memchr::memchr;
-
 use super::control::{ControlFields, Declared, ExpectField};
 use super::scan::{Section, WireVersion, parse_version};
 use super::target::{Target, is_authority};
@@ -64,18 +62,20 @@ pub fn parse_request_into(
         return Ok(None);
     };
     let bytes = &bytes[leading..];
-    refuse_hopeless_start(bytes, limits)?;
-    let Some(section) = Section::find(bytes, 1, limits)? else {
-        return Ok(None);
+    let section = match Section::head(bytes, limits) {
+        Ok(Some(section)) => section,
+        unfinished => {
+            refuse_hopeless_start(bytes, limits)?;
+            return Ok(unfinished.map(|_| None)?);
+        }
     };
-    let consumed = leading + section.consumed;
-    let (request_line, section) = section.split_start_line();
+    let (start, request_line, section) = section.split_start_line()?;
     let (method, target, version) = split_request_line(request_line)?;
     if target.len() > limits.target_bytes_max {
         return Err(Refused::TargetTooLong(limits.target_bytes_max));
     }
     let target = Target::parse(target, &method, scheme)?;
-    let mut fields = section.fields(std::mem::take(&mut spare.fields))?;
+    let (mut fields, fields_len) = section.fields(std::mem::take(&mut spare.fields))?;
     let control = ControlFields::of(&fields);
     if control.has_disguised_framing {
         return Err(Malformed::FieldName.into());
@@ -126,7 +126,7 @@ pub fn parse_request_into(
             fields,
         },
         framing,
-        consumed,
+        consumed: leading + start.len() + fields_len,
         persistence,
         expectation,
         upgrade,
@@ -180,12 +180,18 @@ fn is_method_byte(byte: u8) -> bool {
 }
 
 fn split_request_line(line: &[u8]) -> Result<(Method, &[u8], Version), Refused> {
-    let method_end = memchr(b' ', line).ok_or(Refused::RequestLine)?;
+    const VERSION_BYTES: usize = b"HTTP/1.1".len();
+    let mut start = line.iter().take(METHOD_BYTES_MAX + 1);
+    let method_end = start
+        .position(|byte| *byte == b' ')
+        .ok_or(Refused::RequestLine)?;
     let (method, rest) = (&line[..method_end], &line[method_end + 1..]);
-    // The version has no space, so the last one ends the target; a second one in it is refused there.
-    let target_end = memchr::memrchr(b' ', rest).ok_or(Refused::RequestLine)?;
-    let (target, version) = (&rest[..target_end], &rest[target_end + 1..]);
     let method = Method::parse(method).ok_or(Refused::RequestLine)?;
+    let (rest, version) = rest
+        .split_last_chunk::<VERSION_BYTES>()
+        .ok_or(Refused::RequestLine)?;
+    // A second space is refused where the target is read.
+    let target = rest.strip_suffix(b" ").ok_or(Refused::RequestLine)?;
     let version = match parse_version(version).ok_or(Refused::RequestLine)? {
         WireVersion::Known(version) => version,
         WireVersion::OtherMajor => return Err(Refused::Version),

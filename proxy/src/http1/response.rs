@@ -34,13 +34,12 @@ pub fn parse_response(
     if bytes[..shown] != START[..shown] {
         return Err(BadResponse::StatusLine);
     }
-    let Some(section) = Section::find(bytes, 1, limits)? else {
+    let Some(section) = Section::head(bytes, limits)? else {
         return Ok(None);
     };
-    let consumed = section.consumed;
-    let (status_line, section) = section.split_start_line();
+    let (start, status_line, section) = section.split_start_line()?;
     let (version, status, reason) = split_status_line(status_line)?;
-    let fields = section.fields(Fields::new())?;
+    let (fields, fields_len) = section.fields(Fields::new())?;
     let control = ControlFields::of(&fields);
     let mut persistence = control.persistence(version);
     let declared = match control.has_undefined_coding(version) {
@@ -77,7 +76,7 @@ pub fn parse_response(
             fields,
         },
         framing,
-        consumed,
+        consumed: start.len() + fields_len,
         persistence,
     }))
 }

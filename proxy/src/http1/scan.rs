@@ -1,85 +1,103 @@
 //! Lines and fields of a head or a trailer section.
 
-use memchr::{memchr, memchr_iter};
+use memchr::{memchr, memchr_iter, memchr2, memmem};
 
 use super::{HeadLimits, Malformed};
 use crate::http::{Fields, InvalidField};
 
-/// A complete section: its lines without the blank one that ends it.
+/// A section that is here up to its blank line, and what lies behind it.
 pub(super) struct Section<'a> {
-    /// All lines, each with its CRLF.
     bytes: &'a [u8],
-    /// Number of lines.
-    pub(super) lines: usize,
-    /// Bytes up to and with the blank line.
-    pub(super) consumed: usize,
+    limits: &'a HeadLimits,
 }
 
 impl<'a> Section<'a> {
-    /// Finds the blank line. `start_lines` is how many lines precede the fields (none for trailers).
-    ///
-    /// Looks at line ends only, so that calling it again for each arriving byte stays cheap.
-    pub(super) fn find(
+    /// A head: a start line and fields. `Ok(None)`: more bytes are needed.
+    pub(super) fn head(
+        bytes: &'a [u8],
+        limits: &'a HeadLimits,
+    ) -> Result<Option<Section<'a>>, Malformed> {
+        Section::find(bytes, 1, limits)
+    }
+
+    /// Trailers: fields or nothing before the blank line. `Ok(None)`: more bytes are needed.
+    pub(super) fn trailers(
+        bytes: &'a [u8],
+        limits: &'a HeadLimits,
+    ) -> Result<Option<Section<'a>>, Malformed> {
+        match bytes.starts_with(b"\r\n") {
+            true => Ok(Some(Section { bytes, limits })),
+            false => Section::find(bytes, 0, limits),
+        }
+    }
+
+    fn find(
         bytes: &'a [u8],
         start_lines: usize,
-        limits: &HeadLimits,
+        limits: &'a HeadLimits,
     ) -> Result<Option<Section<'a>>, Malformed> {
-        let mut line_start = 0;
-        let mut lines = 0;
-        for line_feed in memchr_iter(b'\n', bytes) {
-            if line_feed >= limits.head_bytes_max {
-                return Err(Malformed::HeadTooLarge(limits.head_bytes_max));
-            }
-            if line_feed == line_start || bytes[line_feed - 1] != b'\r' {
-                return Err(Malformed::LineEnd);
-            }
-            if line_feed - 1 == line_start {
-                return Ok(Some(Section {
-                    bytes: &bytes[..line_start],
-                    lines,
-                    consumed: line_feed + 1,
-                }));
-            }
-            lines += 1;
-            if lines > limits.fields_max.saturating_add(start_lines) {
-                return Err(Malformed::TooManyFields(limits.fields_max));
-            }
-            line_start = line_feed + 1;
+        const END: &[u8] = b"\r\n\r\n";
+        let bounded = &bytes[..bytes.len().min(limits.head_bytes_max)];
+        // Most requests are a head and nothing behind it.
+        match bounded.ends_with(END) || memmem::find(bounded, END).is_some() {
+            true => Ok(Some(Section {
+                bytes: bounded,
+                limits,
+            })),
+            false => refuse_lines(bytes, start_lines, limits).map(|()| None),
         }
-        if bytes.len() >= limits.head_bytes_max {
+    }
+
+    /// The first line with its CRLF and without it, and the rest.
+    pub(super) fn split_start_line(self) -> Result<(&'a [u8], &'a [u8], Section<'a>), Malformed> {
+        let line_feed = memchr(b'\n', self.bytes).ok_or(Malformed::LineEnd)?;
+        let (whole, bytes) = self.bytes.split_at(line_feed + 1);
+        let line = whole.strip_suffix(b"\r\n").ok_or(Malformed::LineEnd)?;
+        Ok((whole, line, Section { bytes, ..self }))
+    }
+
+    /// Reads every line as a field, strictly (RFC 9112 §5), into a list whose memory is used again. Gives their
+    /// length too, with the blank line.
+    pub(super) fn fields(&self, mut fields: Fields) -> Result<(Fields, usize), Malformed> {
+        let fields_max = self.limits.fields_max;
+        match fields.read_lines(self.bytes, fields_max) {
+            Ok(length) => Ok((fields, length + b"\r\n".len())),
+            Err((_, InvalidField::TooMany)) => Err(Malformed::TooManyFields(fields_max)),
+            Err(([b' ' | b'\t', ..], _)) => Err(Malformed::FoldedField),
+            Err((line, _)) if !has_sound_end(line) => Err(Malformed::LineEnd),
+            Err((_, InvalidField::Name | InvalidField::TooLarge)) => Err(Malformed::FieldName),
+            Err((_, InvalidField::Value(_))) => Err(Malformed::FieldValue),
+        }
+    }
+}
+
+/// Whether a line has CR and LF at its end and nowhere else.
+fn has_sound_end(line: &[u8]) -> bool {
+    line.strip_suffix(b"\r\n")
+        .is_some_and(|line| memchr2(b'\r', b'\n', line).is_none())
+}
+
+/// Refuses what no further byte can mend in lines whose end has not come. Looks at line ends only, so that calling it
+/// again for each arriving byte stays cheap.
+fn refuse_lines(bytes: &[u8], start_lines: usize, limits: &HeadLimits) -> Result<(), Malformed> {
+    let mut line_start = 0;
+    let lines_max = limits.fields_max.saturating_add(start_lines);
+    for (index, line_feed) in memchr_iter(b'\n', bytes).enumerate() {
+        if line_feed >= limits.head_bytes_max {
             return Err(Malformed::HeadTooLarge(limits.head_bytes_max));
         }
-        Ok(None)
-    }
-
-    /// The first line without its CRLF, empty where there is none, and the rest.
-    pub(super) fn split_start_line(self) -> (&'a [u8], Section<'a>) {
-        match memchr(b'\n', self.bytes) {
-            Some(line_feed) => {
-                let (line, rest) = self.bytes.split_at(line_feed + 1);
-                let rest = Section {
-                    bytes: rest,
-                    lines: self.lines - 1,
-                    consumed: self.consumed,
-                };
-                (&line[..line_feed - 1], rest)
-            }
-            None => (&[], self),
+        if line_feed == line_start || bytes[line_feed - 1] != b'\r' {
+            return Err(Malformed::LineEnd);
         }
+        if index >= lines_max {
+            return Err(Malformed::TooManyFields(limits.fields_max));
+        }
+        line_start = line_feed + 1;
     }
-
-    /// Reads every line as a field, strictly (RFC 9112 §5), into a list whose memory is used again.
-    pub(super) fn fields(&self, mut fields: Fields) -> Result<Fields, Malformed> {
-        fields
-            .read_lines(self.bytes, self.lines)
-            .map_err(|(line, invalid)| match invalid {
-                _ if matches!(line.first(), Some(b' ' | b'\t')) => Malformed::FoldedField,
-                InvalidField::Name | InvalidField::TooLarge => Malformed::FieldName,
-                InvalidField::Value(_) if line.contains(&b'\r') => Malformed::LineEnd,
-                InvalidField::Value(_) => Malformed::FieldValue,
-            })?;
-        Ok(fields)
+    if bytes.len() >= limits.head_bytes_max {
+        return Err(Malformed::HeadTooLarge(limits.head_bytes_max));
     }
+    Ok(())
 }
 
 /// What an `HTTP/digit.digit` says.

@@ -376,6 +376,12 @@ impl Body {
         self.complete().map(Complete::pieces)
     }
 
+    /// Whether a complete body has trailers.
+    pub fn has_trailers(&self) -> bool {
+        let complete = self.complete();
+        complete.is_some_and(|complete| complete.trailers().is_some())
+    }
+
     /// Waits until the body has ended. `true`: complete; `false`: it failed or was in transit.
     pub async fn ended(&self) -> bool {
         let Some(growing) = self.growing.load_full() else {

@@ -35,7 +35,7 @@ impl Machine<'_> {
     pub(super) async fn deliver(
         &mut self,
         object: Arc<Object>,
-        reader: BodyReader,
+        reader: Option<BodyReader>,
         mut delivery: Delivery,
         own_head: Option<Box<ResponseHead>>,
     ) -> Result<Delivered, ClientError> {
@@ -44,6 +44,7 @@ impl Machine<'_> {
         let stored = own_head.as_deref().unwrap_or(&object.head);
         let mut head = OutgoingHead::new(stored, self.exchange.take_memory());
         match self
+            .current
             .policy
             .deliver(&mut self.request, &object, &delivery, &mut head, now)
         {
@@ -66,39 +67,45 @@ impl Machine<'_> {
             _ => self.select(&mut head, &object, length),
         };
         self.record.status = head.status();
+        let has_trailers = match &reader {
+            None => object.body.has_trailers(),
+            Some(reader) => reader.trailers().is_some(),
+        };
         let body = match &part {
             Part::Nothing => SendBody::Empty,
             // HTTP/1 has a place for trailers in chunked bodies only.
-            Part::Whole
-                if reader.trailers().is_some() && self.request.head.version != Version::Http10 =>
-            {
+            Part::Whole if has_trailers && self.request.head.version != Version::Http10 => {
                 SendBody::Unknown
             }
             Part::Whole => length.map_or(SendBody::Unknown, SendBody::Length),
             Part::One(range) => SendBody::Length(range.end - range.start),
             Part::Several(multipart) => SendBody::Length(multipart.content_len()),
         };
-        self.exchange.send_outgoing(&head, body).await?;
-        self.memory = head.into_memory();
-        if self.request.head.method == Method::Head {
-            self.exchange.finish(None).await?;
+        // All of it is here: nothing to wait for but the client.
+        let at_once = match &part {
+            _ if self.request.head.method == Method::Head => Some(&[][..]),
+            Part::Nothing => Some(&[][..]),
+            Part::Whole if !has_trailers => object.body.pieces(),
+            Part::Whole | Part::One(_) | Part::Several(_) => None,
+        };
+        if let Some(pieces) = at_once {
+            self.exchange.send_whole(&head, body, pieces).await?;
+            self.memory = head.into_memory();
             return Ok(Delivered::Done);
         }
-        match part {
-            Part::Nothing => self.exchange.finish(None).await?,
-            Part::Whole => match object.body.pieces() {
-                // All of it is here: nothing to wait for but the client.
-                Some(pieces) if reader.trailers().is_none() => {
-                    for piece in pieces {
-                        self.exchange.send_body(piece.clone()).await?;
-                    }
-                    self.exchange.finish(None).await?;
-                }
-                _ => self.send(reader, 0..u64::MAX).await?,
-            },
-            Part::One(range) => self.send(reader, range).await?,
-            Part::Several(multipart) => self.send_parts(&object, &multipart).await?,
-        }
+        self.exchange.send_outgoing(&head, body).await?;
+        self.memory = head.into_memory();
+        let range = match part {
+            Part::Several(multipart) => {
+                self.send_parts(&object, &multipart).await?;
+                return Ok(Delivered::Done);
+            }
+            Part::One(range) => range,
+            Part::Whole | Part::Nothing => 0..u64::MAX,
+        };
+        let reader = reader.or_else(|| object.body.reader());
+        let reader = reader.expect("a body that is all here can be read");
+        self.send(reader, range).await?;
         Ok(Delivered::Done)
     }
 
@@ -113,11 +120,7 @@ impl Machine<'_> {
         }
         match conditional::evaluate(request, head.stored()) {
             Precondition::NotModified => {
-                head.replace(ResponseHead {
-                    version: head.version(),
-                    fields: conditional::not_modified_head(head.stored()),
-                    ..ResponseHead::new(304)
-                });
+                head.not_modified(conditional::is_for_content);
                 return Part::Nothing;
             }
             // The policy or the origin has settled If-Match and If-Unmodified-Since.

@@ -52,7 +52,7 @@ impl Machine<'_> {
         let mut found = 0;
         for scheme in [Scheme::Http, Scheme::Https] {
             self.request.head.scheme = scheme;
-            let key = self.policy.hash(&self.request);
+            let key = self.current.policy.hash(&self.request);
             found += self.front.store.invalidate(key.as_bytes(), removal);
         }
         self.front.metrics.add(Counter::ObjectsPurged, found as u64);

@@ -84,7 +84,7 @@ impl Record {
         self.delivery = Some(delivery.clone());
     }
 
-    /// The exchange is over.
+    /// The exchange is over. Gives the time.
     pub(super) fn end(
         &self,
         front: &Front,
@@ -92,9 +92,10 @@ impl Record {
         request: &Request,
         exchange: &Exchange,
         error: Option<&ClientError>,
-    ) {
+    ) -> Instant {
         let metrics = &front.metrics;
-        let duration: Duration = self.begun.elapsed();
+        let now = Instant::now();
+        let duration: Duration = now - self.begun;
         let outcome = self.outcome();
         // A client that left before its answer began has no response time.
         if self.status != 0 {
@@ -114,7 +115,7 @@ impl Record {
             );
         }
         if !log.is_on() {
-            return;
+            return now;
         }
         let head = &request.head;
         let delivery = self.delivery.as_ref();
@@ -140,6 +141,7 @@ impl Record {
             user_agent: head.fields.get("User-Agent").unwrap_or_default(),
             xid: request.xid,
         });
+        now
     }
 
     fn outcome(&self) -> Outcome {

@@ -100,6 +100,12 @@ pub fn strip_known(fields: &mut Fields) {
 /// Takes out the fields that Connection lists, but for those known to end here: what a sender calls its own
 /// affair must not choose what others get.
 pub fn strip_listed(fields: &mut Fields) {
+    let lists_names = |value: &[u8]| {
+        !value.eq_ignore_ascii_case(b"keep-alive") && !value.eq_ignore_ascii_case(b"close")
+    };
+    if !fields.get_all("connection").any(lists_names) {
+        return;
+    }
     // The names are copied, since the list they stand in is changed; most messages list one or none.
     let mut listed: SmallVec<[SmallVec<[u8; 24]>; 4]> = SmallVec::new();
     for option in fields.list("connection") {

@@ -82,10 +82,7 @@ pub fn primary_key(scheme: Scheme, authority: &str, target: &str) -> PrimaryKey 
 /// Host in lower case, the port only where it is not the scheme's own. Borrowed when nothing changes.
 pub fn canonical_authority(scheme: Scheme, authority: &str) -> Cow<'_, str> {
     // Of a bare IPv6 address this splits off its last group and the bracket, which is no number.
-    let (host, port) = match memchr::memrchr(b':', authority.as_bytes()) {
-        Some(colon) => (&authority[..colon], &authority[colon + 1..]),
-        None => (authority, ""),
-    };
+    let (host, port) = authority.rsplit_once(':').unwrap_or((authority, ""));
     let canonical = match decimal(port.as_bytes()) {
         Some(number) if number == u64::from(scheme.default_port()) => host,
         // Leading zeros are taken out by writing the number anew.

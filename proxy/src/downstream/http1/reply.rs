@@ -9,7 +9,7 @@ use super::super::end::End;
 use super::super::error::ClientError;
 use super::super::exchange::SendBody;
 use super::{Ending, Http1, has_close};
-use crate::http::{Field, Fields, Method, OutgoingHead, ResponseHead, Version};
+use crate::http::{Field, Fields, Method, OutgoingHead, ResponseHead, Sent, Version};
 use crate::http1::{
     CHUNK_END, Expectation, SentFraming, parse_length, write_chosen_fields, write_chunk_head,
     write_field, write_fields, write_framing, write_last_chunk, write_status_line,
@@ -68,7 +68,7 @@ impl Http1 {
         head: &ResponseHead,
         body: SendBody,
     ) -> Result<(), ClientError> {
-        let framing = self.start_reply(head, body)?;
+        let framing = self.start_reply(head.status, &head.fields, body)?;
         self.make_room().await?;
         let out = self.wire.output.head();
         let before = out.len();
@@ -90,21 +90,65 @@ impl Http1 {
         head: &OutgoingHead<'_>,
         body: SendBody,
     ) -> Result<(), ClientError> {
-        let stored = head.stored();
-        let framing = self.start_reply(stored, body)?;
         self.make_room().await?;
+        self.queue_outgoing(head, body)
+    }
+
+    pub(in super::super) async fn send_whole(
+        &mut self,
+        head: &OutgoingHead<'_>,
+        body: SendBody,
+        pieces: &[Bytes],
+    ) -> Result<(), ClientError> {
+        self.send_outgoing(head, body).await?;
+        match (self.reply, pieces) {
+            (Reply::Body(Left::Nothing), _) => {}
+            // The common case, without a reference to the piece and without a look at what is queued.
+            (Reply::Body(Left::Length(length)), [piece]) if self.wire.output.takes(piece) => {
+                if piece.len() as u64 != length {
+                    return Err(ClientError::ReplyMismatch);
+                }
+                self.wire.output.head().extend_from_slice(piece);
+                self.reply = Reply::Body(Left::Length(0));
+                self.traffic.response_body += length;
+            }
+            _ => {
+                for piece in pieces {
+                    self.send_body(piece.clone()).await?;
+                }
+            }
+        }
+        self.finish(None).await
+    }
+
+    fn queue_outgoing(
+        &mut self,
+        head: &OutgoingHead<'_>,
+        body: SendBody,
+    ) -> Result<(), ClientError> {
+        let stored = head.stored();
+        let framing = self.start_reply(head.status(), &stored.fields, body)?;
         let out = self.wire.output.head();
         let before = out.len();
-        write_status_line(out, stored);
-        match (
-            stored.fields.lines(),
-            missing_framing(&stored.fields, framing),
-        ) {
-            (Some(lines), Some(missing)) => {
-                out.extend_from_slice(lines);
-                write_framing(out, missing);
+        match head.sent() {
+            Sent::Whole => {
+                write_status_line(out, stored);
+                match (
+                    stored.fields.lines(),
+                    missing_framing(&stored.fields, framing),
+                ) {
+                    (Some(lines), Some(missing)) => {
+                        out.extend_from_slice(lines);
+                        write_framing(out, missing);
+                    }
+                    _ => write_chosen_fields(out, fields_for_client(stored), framing),
+                }
             }
-            _ => write_chosen_fields(out, fields_for_client(stored), framing),
+            Sent::NotModified { is_for_content } => {
+                out.extend_from_slice(b"HTTP/1.1 304 Not Modified\r\n");
+                let is_sent = |name: &[u8]| !is_for_content(name) && !is_of_this_hop(name);
+                stored.fields.write_lines(out, is_sent);
+            }
         }
         match head.added().lines() {
             Some(lines) => out.extend_from_slice(lines),
@@ -113,21 +157,22 @@ impl Http1 {
         if !stored.fields.contains("date") {
             write_field(out, "Date", &http_date());
         }
-        self.end_head(stored.status, before);
+        self.end_head(head.status(), before);
         Ok(())
     }
 
     /// Decides the framing and whether the connection outlives the reply.
     fn start_reply(
         &mut self,
-        head: &ResponseHead,
+        status: u16,
+        fields: &Fields,
         body: SendBody,
     ) -> Result<SentFraming, ClientError> {
-        let is_final = head.status == 101 || !head.is_informational();
+        let is_final = status == 101 || status >= 200;
         if self.reply != Reply::NotStarted || !is_final {
             return Err(ClientError::ReplyMismatch);
         }
-        let (framing, left) = self.frame(head.status, body);
+        let (framing, left) = self.frame(status, body);
         let is_last = self
             .settings
             .requests_per_connection_max
@@ -135,7 +180,7 @@ impl Http1 {
         if self.ending == Ending::Open {
             let end = if !self.can_skip_body() {
                 Some(End::RequestBody)
-            } else if is_last || self.shutdown.has_begun() || has_close(&head.fields) {
+            } else if is_last || self.shutdown.has_begun() || has_close(fields) {
                 Some(End::ByReply)
             } else {
                 None
@@ -306,13 +351,13 @@ fn missing_framing(fields: &Fields, framing: SentFraming) -> Option<SentFraming>
 /// All but the fields that the connection writes itself.
 fn fields_for_client(head: &ResponseHead) -> impl Iterator<Item = Field<'_>> {
     let fields = head.fields.iter();
-    fields.filter(|field| !is_of_this_hop(field.name))
+    fields.filter(|field| !is_of_this_hop(field.name.as_bytes()))
 }
 
-fn is_of_this_hop(name: &str) -> bool {
+fn is_of_this_hop(name: &[u8]) -> bool {
     match name.len() {
-        10 => name.eq_ignore_ascii_case("connection") || name.eq_ignore_ascii_case("keep-alive"),
-        16 => name.eq_ignore_ascii_case("proxy-connection"),
+        10 => name.eq_ignore_ascii_case(b"connection") || name.eq_ignore_ascii_case(b"keep-alive"),
+        16 => name.eq_ignore_ascii_case(b"proxy-connection"),
         _ => false,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::future::poll_fn;
@@ -30,9 +31,10 @@ impl Http1 {
         std::mem::take(&mut self.memory)
     }
 
-    pub(in super::super) fn give_back(&mut self, head: RequestHead, memory: Fields) {
+    pub(in super::super) fn give_back(&mut self, head: RequestHead, memory: Fields, now: Instant) {
         self.request.head = head;
         self.memory = memory;
+        self.idle_since = Some(now.into());
     }
 
     pub(in super::super) fn info(&self) -> &Arc<ConnectionInfo> {

@@ -255,7 +255,7 @@ impl Http2 {
         head: &OutgoingHead<'_>,
         body: SendBody,
     ) -> Result<(), ClientError> {
-        self.start_reply(head.stored(), head.added(), body)
+        self.start_reply(&head.to_sent(), head.added(), body)
     }
 
     fn start_reply(
