@@ -1,10 +1,12 @@
 //! The fetch machine: asks a backend and fills an object. `fetch/FETCH.md` draws its states.
 //!
-//! A fetch is a task of its own. It belongs to the object it fills, not to the client that caused it: the
-//! client may leave, others may join, and nothing here knows their connections. What the causing request
-//! gets is a [`Fetched`] through a channel; what all others get is what the store and the flight give them.
+//! A fetch belongs to the object it fills, not to the client that caused it: the client may leave, others may join, and
+//! nothing here knows their connections. It is a task of its own as soon as the request that asked for it does not drive it
+//! ([`driven`]). What the causing request gets is a [`Fetched`] through a channel; what all others get is what the store and
+//! the flight give them.
 
 mod answer;
+mod driven;
 mod fill;
 mod remember;
 mod renew;
@@ -14,15 +16,16 @@ use std::time::Duration;
 
 pub use answer::{Answer, Asker, News, answer};
 use bytes::Bytes;
+pub use driven::Driven;
 pub use fill::Completes;
-use fill::{FillEnded, fill, fill_around, is_the_rest};
+use fill::{Filling, fill, is_the_rest};
 use futures_util::FutureExt;
 
 use crate::backend::{
     BackendError, BackendRequest, BackendResponse, BodyLength, MalformedResponse, RequestBody,
 };
 use crate::bans::HeldMark;
-use crate::front::Front;
+use crate::front::{Exchangeable, Front};
 use crate::http::{Method, ResponseHead};
 use crate::http1::{BadResponse, Malformed};
 use crate::metrics::Counter;
@@ -85,6 +88,8 @@ impl Sharing {
 #[derive(Debug)]
 pub struct FetchTask {
     pub front: Arc<Front>,
+    /// What a reload may exchange, as it was when the request began.
+    pub current: Arc<Exchangeable>,
     pub fetch: Fetch,
     pub sharing: Sharing,
     /// The key of the target and its fence as the fetch began, where the answer to a private fetch may say
@@ -103,9 +108,9 @@ pub struct FetchTask {
 
 impl FetchTask {
     /// Runs to the end of the body.
-    pub async fn run(mut self) {
+    pub async fn run(mut self: Box<Self>) {
         self.keep_complete_stale();
-        self.front.policy().backend_fetch(&mut self.fetch);
+        self.current.policy.backend_fetch(&mut self.fetch);
         let conditional = match &self.fetch.stale {
             Some(stale) if self.fetch.purpose != Purpose::Pass => {
                 revalidation::add_validators(&mut self.fetch.head.fields, &stale.head)
@@ -154,7 +159,11 @@ impl FetchTask {
             }
         }
         match outcome {
-            Ok(response) => self.receive(response, rest).await,
+            Ok(response) => {
+                if let Some(filling) = self.receive(response, rest) {
+                    filling.run().await;
+                }
+            }
             Err(error) => self.fail(&error),
         }
     }
@@ -165,7 +174,7 @@ impl FetchTask {
         // Once a body in a channel is taken it cannot be had again, so only a first try has one.
         let body = std::mem::replace(&mut self.body, RequestBody::Empty);
         let head = &self.fetch.head;
-        let pool = self.front.backends();
+        let pool = &self.current.backends;
         let key = pool
             .chooses_by_key()
             .then(|| key::primary_key(head.scheme, &head.authority, &head.target));
@@ -213,8 +222,12 @@ impl FetchTask {
         self.front.metrics.count(counter);
     }
 
-    /// An answer with a body of its own, or the rest of one.
-    async fn receive(mut self, response: BackendResponse, rest: Option<Completes>) {
+    /// An answer with a body of its own, or the rest of one. Gives what is left to do for its body.
+    fn receive(
+        mut self: Box<Self>,
+        response: BackendResponse,
+        rest: Option<Completes>,
+    ) -> Option<Filling> {
         let now = Timestamp::now();
         if response.is_repeated() && !status::is_non_error(response.head.status) {
             // The second attempt may have failed because of the first: a 404 to what was deleted by then.
@@ -226,13 +239,13 @@ impl FetchTask {
                 // Whoever asked may have left meanwhile; then the connection closes with this.
                 asker.answer(Fetched::Upgraded(Box::new(response)));
             }
-            return;
+            return None;
         }
-        let backend = Box::from(response.server());
+        let backend = response.server_name();
         let BackendResponse {
             mut head, mut body, ..
         } = response;
-        let policy = self.front.policy();
+        let policy = Arc::clone(&self.current.policy);
         let directives = policy.directives(&head);
         hop_by_hop::strip(&mut head.fields);
         let mut length = body.length();
@@ -255,7 +268,7 @@ impl FetchTask {
         {
             storage = Storage::Private { because: None };
         }
-        let settings = self.front.settings();
+        let settings = Arc::clone(&self.current.settings);
         if let Storage::Store(_) = storage
             && matches!(length, BodyLength::Known(bytes) if bytes > settings.object_bytes_max)
         {
@@ -284,7 +297,8 @@ impl FetchTask {
             self.front.count_not_stored(NotStored::Status);
             let mut delivery = Delivery::new(Source::StaleOnError);
             delivery.fetch_status = Some(head.status);
-            return self.land(stale, delivery);
+            self.land(stale, delivery);
+            return None;
         }
 
         let (times, kind, growth) = match &storage {
@@ -305,30 +319,59 @@ impl FetchTask {
             BodyLength::Known(bytes) => Some(bytes),
             BodyLength::Chunked | BodyLength::UntilClose => None,
         };
-        let mut writer = Body::write_expected(growth, &settings.transit, expected);
-        let mut reader = writer
-            .body()
-            .reader()
-            .expect("nothing has been dropped from a new body");
-        let early = match length {
-            BodyLength::Known(bytes @ ..=EARLY_BYTES_MAX)
-                if kind == Kind::Response && Part::of(&head).is_none() && rest.is_none() =>
+        // A head that describes a body it does not bring says nothing about this one.
+        let describes = head.status == 304 || self.fetch.head.method == Method::Head;
+        let whole = match length {
+            BodyLength::Known(..=EARLY_BYTES_MAX)
+                if rest.is_none()
+                    && !describes
+                    && (kind != Kind::Response || Part::of(&head).is_none()) =>
             {
-                fill(&mut body, &mut writer, bytes).now_or_never()
+                body.take_whole()
             }
             _ => None,
         };
-        let filling = writer.body().clone();
-        let mut writer = Some(writer);
-        if let Some(Ok(())) = &early
-            && let Some(whole) = writer.take_if(|writer| !writer.in_transit())
-        {
-            whole.finish(None);
-            reader = filling.reader().expect("a body that is whole");
-        }
+        let (filling, reader, writer, early) = match whole {
+            Some(piece) => {
+                // What is kept must not hold a whole read buffer.
+                let piece = match kind {
+                    Kind::Response => Bytes::copy_from_slice(&piece),
+                    Kind::HitForMiss | Kind::Private => piece,
+                };
+                let filling = Body::whole(piece);
+                let reader = filling.reader().expect("a body that is whole");
+                (filling, reader, None, None)
+            }
+            None => {
+                let mut writer = Body::write_expected(growth, &settings.transit, expected);
+                let mut reader = writer
+                    .body()
+                    .reader()
+                    .expect("nothing has been dropped from a new body");
+                let early = match length {
+                    BodyLength::Known(bytes @ ..=EARLY_BYTES_MAX)
+                        if kind == Kind::Response
+                            && Part::of(&head).is_none()
+                            && rest.is_none() =>
+                    {
+                        fill(&mut body, &mut writer, bytes).now_or_never()
+                    }
+                    _ => None,
+                };
+                let filling = writer.body().clone();
+                let mut writer = Some(writer);
+                if let Some(Ok(())) = &early
+                    && let Some(whole) = writer.take_if(|writer| !writer.in_transit())
+                {
+                    whole.finish(None);
+                    reader = filling.reader().expect("a body that is whole");
+                }
+                (filling, reader, writer, early)
+            }
+        };
         let mut object = Object::new(head, filling, kind, directives, times, self.fetch.xid);
-        self.describe(&mut object);
         if kind == Kind::Response {
+            self.describe(&mut object);
             let part = Part::of(&object.head).map(|part| {
                 let asked = Asked::by(&self.fetch.head.fields);
                 StoredPart { part, asked }
@@ -368,71 +411,27 @@ impl FetchTask {
         if self.fetch.request.method == Method::Head {
             self.apply_head(&object.head);
         }
-        let key = self.key();
         let stored = delivery.stored == Some(true);
+        let key = self.key().filter(|_| stored);
         let (front, fence) = (Arc::clone(&self.front), self.fence());
         self.land_with(Arc::clone(&object), reader, delivery, own_head);
-
-        let Some(mut writer) = writer else {
-            return;
-        };
-        let filled = match (early, &rest) {
-            (Some(filled), _) => filled,
-            (None, None) => {
-                let place = object.part().map(|stored| &stored.part.range);
-                let bytes_max = place.map_or(u64::MAX, |range| range.end - range.start);
-                fill(&mut body, &mut writer, bytes_max).await
-            }
-            (None, Some(rest)) => fill_around(rest, &mut body, &mut writer).await,
-        };
-        let overflowed = kind == Kind::Response && writer.in_transit();
-        if let Err(FillEnded::Backend(_) | FillEnded::Length) = &filled {
-            front.metrics.count(Counter::FetchesFailed);
-        }
-        let key = key.filter(|_| stored);
-        if let Some(key) = &key
-            && (filled.is_err() || overflowed)
-        {
-            // Before the readers learn of the end: who asks again then has to find something better.
-            front.store.remove(key, &object);
-            if overflowed {
-                front.count_not_stored(NotStored::TooLarge);
-                if object.part().is_none() {
-                    let mut mark = hit_for_miss(&object, settings.hit_for_miss, Timestamp::now());
-                    mark.because = Some(NotStored::TooLarge);
-                    let fence = fence.expect("what was stored has a fence");
-                    front.store.insert(key, Arc::new(mark), fence, now);
-                }
-            } else {
-                front.metrics.count(Counter::NotStoredIncomplete);
-            }
-        }
-        if filled.is_err() {
-            return drop(writer);
-        }
-        // Those of a rest tell of it alone.
-        let mut trailers = body.trailers().filter(|_| rest.is_none());
-        if let Some(trailers) = &mut trailers {
-            hop_by_hop::strip_trailers(trailers);
-        }
-        writer.finish(trailers);
-        if let Some(key) = key.filter(|_| !overflowed) {
-            match object.part() {
-                None => front.store.reweigh(&key, &object),
-                Some(_) => {
-                    let bytes_max = settings.object_bytes_max;
-                    let fence = fence.expect("what was stored has a fence");
-                    let now = Timestamp::now();
-                    front.store.combine(&key, &object, fence, bytes_max, now);
-                }
-            }
-        }
+        Some(Filling {
+            front,
+            settings,
+            object,
+            body,
+            writer: writer?,
+            early,
+            rest,
+            stored: key.zip(fence),
+            since: now,
+        })
     }
 
     /// Ends before the backend is asked: too many fetches are under way.
-    pub fn refuse(mut self) {
+    pub fn refuse(mut self: Box<Self>) {
         self.keep_complete_stale();
-        let pool = self.front.backends().name().to_owned();
+        let pool = self.current.backends.name().to_owned();
         self.fail(&BackendError::Busy { pool });
     }
 
@@ -444,7 +443,7 @@ impl FetchTask {
     }
 
     /// No answer, or none that can be used.
-    fn fail(mut self, error: &BackendError) {
+    fn fail(mut self: Box<Self>, error: &BackendError) {
         let now = Timestamp::now();
         if may_have_arrived(error) {
             self.invalidate_target();
@@ -455,7 +454,7 @@ impl FetchTask {
             error = error as &dyn std::error::Error,
             "fetch failed"
         );
-        let policy = self.front.policy();
+        let policy = Arc::clone(&self.current.policy);
         match (
             policy.backend_error(&self.fetch, error, now),
             self.fetch.stale.take(),
@@ -467,7 +466,7 @@ impl FetchTask {
     }
 
     /// An answer of ours, for all who wait. Older bans are no concern of it.
-    fn land_synthetic(self, synth: &Synth) {
+    fn land_synthetic(self: Box<Self>, synth: &Synth) {
         let (xid, request) = (self.fetch.xid, &self.fetch.request);
         let object = self.front.synthetic(synth, xid, request);
         object.set_ban_mark(self.ban_mark.mark());
@@ -558,11 +557,16 @@ impl FetchTask {
             .is_some_and(|key| self.front.store.remove(&key, stale))
     }
 
-    fn land(self, object: Arc<Object>, delivery: Delivery) {
+    fn land(self: Box<Self>, object: Arc<Object>, delivery: Delivery) {
         self.land_as(object, delivery, None);
     }
 
-    fn land_as(self, object: Arc<Object>, delivery: Delivery, own_head: Option<Box<ResponseHead>>) {
+    fn land_as(
+        self: Box<Self>,
+        object: Arc<Object>,
+        delivery: Delivery,
+        own_head: Option<Box<ResponseHead>>,
+    ) {
         match object.body.reader() {
             Some(reader) => self.land_with(object, reader, delivery, own_head),
             // Only complete bodies are delivered without a fetch, and those always have a beginning.
@@ -572,7 +576,7 @@ impl FetchTask {
 
     /// Gives the object to whoever asked, and to those who wait with them if it may be shared.
     fn land_with(
-        self,
+        self: Box<Self>,
         object: Arc<Object>,
         reader: BodyReader,
         delivery: Delivery,
@@ -599,7 +603,8 @@ impl FetchTask {
     /// RFC 9111 §4.4, before anybody sees the answer: a write that succeeded ends what is stored for its
     /// target, and for Location and Content-Location of the same origin.
     fn invalidate(&mut self, head: &ResponseHead) {
-        let uris = invalidation::invalidated(&self.fetch.request, head);
+        let request = Arc::clone(&self.fetch.request);
+        let uris = invalidation::invalidated(&request, head);
         for (index, uri) in uris.iter().enumerate() {
             self.front.metrics.count(match index {
                 0 => Counter::InvalidationsUnsafeMethod,

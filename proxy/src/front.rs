@@ -4,20 +4,18 @@
 //! (a reload); the store, bans and counters live as long as the process.
 
 use std::cell::Cell;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
-use futures_util::FutureExt;
 
 use crate::access_log::AccessLog;
 use crate::backend::{BackendPool, ServerStatus};
 use crate::bans::{Ban, BanList, BanSubject, BanSyntaxError, InvalidTag, RequestSubject, Verdict};
 use crate::downstream::Traffic;
 use crate::explain::Recent;
-use crate::fetch::FetchTask;
+use crate::fetch::{Driven, FetchTask};
 use crate::http::{Fields, Method, Reason, RequestHead, ResponseHead, Scheme};
 use crate::metrics::{
     BackendSample, BackendStats, BackendTotals, Counter, GaugeReadings, Gauges, Health, Metrics,
@@ -86,11 +84,30 @@ pub fn next_xid() -> u64 {
 }
 
 /// A fetch among those under way.
-struct UnderWay(Arc<AtomicUsize>);
+#[derive(Debug)]
+pub(crate) struct UnderWay {
+    fetches: Arc<AtomicUsize>,
+    metrics: Arc<Metrics>,
+}
+
+impl UnderWay {
+    pub(crate) fn among(fetches: &Arc<AtomicUsize>, metrics: &Arc<Metrics>) -> UnderWay {
+        UnderWay {
+            fetches: Arc::clone(fetches),
+            metrics: Arc::clone(metrics),
+        }
+    }
+
+    /// It has panicked, which dropped its body and its flight, and told those who wait.
+    pub(crate) fn panicked(&self) {
+        self.metrics.count(Counter::Panics);
+        tracing::error!("a fetch ended in a panic");
+    }
+}
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.fetches.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -287,25 +304,22 @@ impl Front {
         });
     }
 
-    /// Starts a fetch in a task of its own. While as many as may be are under way, it fails at once, as it does
-    /// when the backends are busy.
+    /// Starts a fetch in a task of its own.
     pub fn spawn(self: &Arc<Front>, fetch: FetchTask) {
+        self.begin(fetch).let_go();
+    }
+
+    /// Starts a fetch, to be driven by whoever waits for it. While as many as may be are under way, it fails at once, as
+    /// it does when the backends are busy.
+    pub fn begin(self: &Arc<Front>, fetch: FetchTask) -> Driven {
         let before = self.fetches.fetch_add(1, Ordering::Relaxed);
-        let under_way = UnderWay(Arc::clone(&self.fetches));
-        if before >= self.settings().fetches_max {
-            return fetch.refuse();
+        let under_way = UnderWay::among(&self.fetches, &self.metrics);
+        let fetch = Box::new(fetch);
+        if before >= fetch.current.settings.fetches_max {
+            fetch.refuse();
+            return Driven::over();
         }
-        let front = Arc::clone(self);
-        // Boxed: the runtime moves what it is given several times, and this is kilobytes.
-        let running = Box::pin(AssertUnwindSafe(fetch.run()).catch_unwind());
-        tokio::spawn(async move {
-            let _under_way = under_way;
-            // A panic drops the body and the flight, which tells those who wait; here it is counted.
-            if running.await.is_err() {
-                front.metrics.count(Counter::Panics);
-                tracing::error!("a fetch ended in a panic");
-            }
-        });
+        Driven::new(fetch.run(), under_way)
     }
 }
 

@@ -23,7 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 
 use crate::metrics::{Counter, Metrics, SessionClose};
-use crate::tls::CertificateStore;
+use crate::tls::{CertificateStore, session};
 use handover::Inherited;
 
 /// After a failed accept (out of file descriptors, mostly): how long others get to free some.
@@ -306,5 +306,6 @@ pub(crate) fn acceptor(
         Protocols::Http1AndHttp2 => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
         Protocols::Http1 => vec![b"http/1.1".to_vec()],
     };
+    session::resume(&mut config);
     Acceptor::from_server_config(Arc::new(config))
 }

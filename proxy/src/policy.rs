@@ -195,7 +195,7 @@ pub struct Delivery {
     pub fetch_status: Option<u16>,
     pub not_stored: Option<NotStored>,
     /// The server that was asked.
-    pub backend: Option<Box<str>>,
+    pub backend: Option<Arc<str>>,
 }
 
 impl Delivery {

@@ -329,6 +329,7 @@ impl Machine<'_> {
             let fetch = self.shared_fetch(Purpose::Refresh, Some(Arc::clone(stale)), None);
             self.front.spawn(FetchTask {
                 front: Arc::clone(self.front),
+                current: Arc::clone(&self.current),
                 fetch,
                 sharing: Sharing::Lead(lead),
                 target: None,
@@ -468,9 +469,13 @@ impl Machine<'_> {
         stale: Option<Arc<Object>>,
         asked: Option<Asked>,
     ) -> Result<State, ClientError> {
+        // Nor a part, then.
+        let found_nothing = stale.is_none()
+            && !self.record.beside
+            && self.record.forwarded == Some(ForwardReason::UriMiss);
         let stale = stale.filter(|object| object.kind == Kind::Response);
         let completes = match (&stale, &asked, sharing.key()) {
-            (None, None, Some(key)) => self.part_to_complete(key),
+            (None, None, Some(key)) if !found_nothing => self.part_to_complete(key),
             _ => None,
         };
         let mut fetch = self.shared_fetch(Purpose::Fill, stale, asked);
@@ -582,8 +587,9 @@ impl Machine<'_> {
                 RequestBody::Empty
             }
         };
-        self.front.spawn(FetchTask {
+        let mut driven = self.front.begin(FetchTask {
             front: Arc::clone(self.front),
+            current: Arc::clone(&self.current),
             fetch,
             sharing,
             target,
@@ -593,11 +599,14 @@ impl Machine<'_> {
             upgrade: upgrade.clone(),
             ban_mark,
         });
+        // Whoever leaves in the middle lets go of it.
         let fetched = loop {
             tokio::select! {
                 biased;
-                news = answer.next() => match news {
+                news = driven.until(answer.next()) => match news {
                     Some(News::Informational(head)) => {
+                        // A client that takes its time must not hold up who else waits for this fetch.
+                        driven.let_go();
                         self.exchange.send_informational(&head).await?;
                     }
                     Some(News::Fetched(fetched)) => break Some(fetched),
@@ -606,6 +615,7 @@ impl Machine<'_> {
                 moved = self.record.upload.step(&mut self.exchange) => moved?,
             }
         };
+        drop(driven);
         match fetched {
             Some(Fetched::Object {
                 object,

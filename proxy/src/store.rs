@@ -85,7 +85,7 @@ struct Shard {
     /// Raised by each invalidation of a key that has its place here. A neighbour's invalidation costs a fill that
     /// could have been stored, never the reverse; so there are many places.
     fences: [u64; FENCES],
-    flights: HashMap<FlightKey, flight::Flight>,
+    flights: HashMap<FlightKey, flight::Flight, foldhash::fast::RandomState>,
 }
 
 /// Where a key's fence and flights are.
@@ -99,7 +99,7 @@ impl Shard {
     fn new() -> Shard {
         Shard {
             fences: [0; FENCES],
-            flights: HashMap::new(),
+            flights: HashMap::default(),
         }
     }
 }
@@ -174,11 +174,6 @@ impl Store {
         self.index.get(key)?.into_selected(request)
     }
 
-    /// The values of the fields that stored answers vary on, for coalescing what will be the same object.
-    fn expected_variant(&self, key: &[u8], request: &Fields) -> Option<Box<[u8]>> {
-        self.index.get(key)?.expected_variant(request)
-    }
-
     /// Joins the fetch under way for this key and variant, or begins one. `seen` is what the caller's
     /// look-up found: when something else has come since, nothing is begun. With `asked`, the fetch is for
     /// that part alone, unless the whole is on its way already.
@@ -189,17 +184,19 @@ impl Store {
         seen: Option<&Arc<Object>>,
         asked: Option<Asked>,
     ) -> Boarding {
-        let mut flight_key = FlightKey {
-            url: Key::from(key),
-            variant: self.expected_variant(key, request),
-            asked: None,
-        };
-        let mut shard = self.shard(key);
-        if let Some(now) = self.get(key, request)
-            && seen.is_none_or(|seen| !Arc::ptr_eq(seen, &now))
+        let place = self.place(key);
+        let mut shard = self.shards[place.shard].lock();
+        let stored = self.index.get(key);
+        if let Some(now) = stored.as_ref().and_then(|stored| stored.select(request))
+            && seen.is_none_or(|seen| !Arc::ptr_eq(seen, now))
         {
             return Boarding::Changed;
         }
+        let mut flight_key = FlightKey {
+            url: Key::from(key),
+            variant: stored.and_then(|stored| stored.expected_variant(request)),
+            asked: None,
+        };
         if let Some(flight) = shard.flights.get(&flight_key) {
             return Boarding::Follow(flight.seat());
         }
@@ -209,7 +206,7 @@ impl Store {
                 return Boarding::Follow(flight.seat());
             }
         }
-        let fence = Fence(shard.fences[self.place(key).fence]);
+        let fence = Fence(shard.fences[place.fence]);
         let (lead, flight) = Lead::take_off(Arc::clone(self), flight_key.clone(), fence);
         shard.flights.insert(flight_key, flight);
         Boarding::Lead(lead)
@@ -217,7 +214,8 @@ impl Store {
 
     /// The fence as it stands: for a fetch that nobody joins.
     pub fn fence(&self, key: &[u8]) -> Fence {
-        Fence(self.shard(key).fences[self.place(key).fence])
+        let place = self.place(key);
+        Fence(self.shards[place.shard].lock().fences[place.fence])
     }
 
     /// The fence that a fetch which began at `began` finds if nothing but `invalidated` was invalidated since.
@@ -256,8 +254,9 @@ impl Store {
         now: Timestamp,
         fits: impl FnOnce(&Variants) -> bool,
     ) -> Stored {
-        let shard = self.shard(key);
-        if shard.fences[self.place(key).fence] != fence.0 {
+        let place = self.place(key);
+        let shard = self.shards[place.shard].lock();
+        if shard.fences[place.fence] != fence.0 {
             drop(shard);
             // A mark stands for an answer that was not to be stored anyhow, and is counted as that.
             if object.kind == Kind::Response {
@@ -390,8 +389,9 @@ impl Store {
     /// that were there. When this returns, no later look-up finds any of them fresh, and no later request
     /// joins a fetch that began earlier.
     pub fn invalidate(&self, key: &[u8], removal: Removal) -> usize {
-        let mut shard = self.shard(key);
-        shard.fences[self.place(key).fence] += 1;
+        let place = self.place(key);
+        let mut shard = self.shards[place.shard].lock();
+        shard.fences[place.fence] += 1;
         shard.flights.retain(|flying, _| *flying.url != *key);
         let Some(variants) = self.index.get(key) else {
             return 0;

@@ -7,6 +7,7 @@
 //! The rest of TLS is not here: versions and ALPN are the listener's ([`crate::listener`]), handshakes pingora's.
 
 mod pair;
+pub(crate) mod session;
 mod table;
 
 #[cfg(test)]

@@ -130,7 +130,7 @@ impl Connector {
         }
         let (failure, source) = failed;
         Err(BackendError::Connect {
-            server: server.name.clone(),
+            server: server.name.to_string(),
             failure,
             source,
         })

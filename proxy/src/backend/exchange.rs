@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use bytes::{Buf, Bytes};
+use bytes::Buf;
 use memchr::memchr;
 
 use super::connect::{Connection, Connector};
@@ -117,7 +117,7 @@ pub(super) async fn exchange(
     if status == 101 && request.upgrade.is_none() {
         let failed = Failed {
             error: BackendError::Malformed {
-                server: server.name.clone(),
+                server: server.name.to_string(),
                 source: MalformedResponse::UnexpectedUpgrade,
             },
             stage: Stage::Final,
@@ -218,7 +218,7 @@ fn report(request: &mut BackendRequest<'_>, head: ResponseHead, upload: &mut Upl
 fn malformed(server: &Server, source: MalformedResponse) -> Failed {
     Failed {
         error: BackendError::Malformed {
-            server: server.name.clone(),
+            server: server.name.to_string(),
             source,
         },
         stage: Stage::Final,
@@ -227,7 +227,7 @@ fn malformed(server: &Server, source: MalformedResponse) -> Failed {
 
 /// What it means that nothing more comes while the head is awaited.
 fn failure(stop: Stop, wire: &mut Wire, server: &Server, answered: bool) -> Failed {
-    let server = server.name.clone();
+    let server = server.name.to_string();
     let (error, stage) = match stop {
         Stop::Ended => {
             let source = wire.send_error.take();
@@ -261,7 +261,7 @@ fn request_head(
     upload: &Upload,
     server: &Server,
     connector: &Connector,
-) -> Bytes {
+) -> Vec<u8> {
     let RequestHead {
         method,
         target,
@@ -308,7 +308,7 @@ fn request_head(
         framing != SentFraming::Described,
         "requests describe nothing"
     );
-    out.into()
+    out
 }
 
 /// The request has a body that its method gives no meaning to (RFC 9110 §9.3). Some servers do not look for one there,

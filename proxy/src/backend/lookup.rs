@@ -33,7 +33,7 @@ pub(super) async fn keep_looking_up(
                 if !std::mem::replace(&mut failing, true) {
                     let reason =
                         answer.map_or_else(|error| error.to_string(), |_| "no address".to_owned());
-                    warn!(server = server.name, host, reason, "name look-up failed");
+                    warn!(server = &*server.name, host, reason, "name look-up failed");
                 }
                 interval.min(RETRY_INTERVAL)
             }
@@ -44,6 +44,6 @@ pub(super) async fn keep_looking_up(
 
 fn take(server: &Server, addresses: &[SocketAddr]) {
     if server.looked_up(addresses) == Lookup::Changed {
-        info!(server = server.name, ?addresses, "addresses changed");
+        info!(server = &*server.name, ?addresses, "addresses changed");
     }
 }

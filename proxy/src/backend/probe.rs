@@ -118,9 +118,9 @@ pub(super) async fn keep_probing(probe: Probe, server: Arc<Server>, connector: A
         let started = Instant::now();
         let answer = probe.ask(&server, &connector).await;
         match (server.health.record(answer.is_ok()), answer) {
-            (Transition::WentUp, _) => info!(server = server.name, "backend is healthy"),
+            (Transition::WentUp, _) => info!(server = &*server.name, "backend is healthy"),
             (Transition::WentDown, Err(reason)) => {
-                warn!(server = server.name, %reason, "backend is sick");
+                warn!(server = &*server.name, %reason, "backend is sick");
             }
             _ => {}
         }

@@ -38,8 +38,8 @@ pub enum BodyLength {
     UntilClose,
 }
 
-/// The body of a response. Read to its end, it gives the connection back by itself; dropped before, it
-/// closes the connection, since nobody knows how much would have to be thrown away.
+/// The body of a response. Read to its end, or here with its head, it gives the connection back by itself; dropped before,
+/// it closes the connection, since nobody knows how much would have to be thrown away.
 #[derive(Debug)]
 pub struct ResponseBody {
     state: State,
@@ -59,6 +59,8 @@ pub struct Upgraded {
 #[derive(Debug)]
 enum State {
     Receiving(Box<(Receiving, Decoder)>),
+    /// All of it came with the head, and has not been asked for; the connection has gone back.
+    Here(Bytes),
     /// Complete.
     Done,
     /// Broke off; stays so.
@@ -83,7 +85,7 @@ impl BackendResponse {
         head: ResponseHead,
         framing: BodyFraming,
         origin: Origin,
-        receiving: Receiving,
+        mut receiving: Receiving,
         limits: &HeadLimits,
         tunnel: bool,
     ) -> BackendResponse {
@@ -94,13 +96,16 @@ impl BackendResponse {
             BodyFraming::Chunked => BodyLength::Chunked,
             BodyFraming::UntilClose => BodyLength::UntilClose,
         };
-        let decoder = Decoder::new(framing, limits);
         let state = if tunnel {
             State::Tunnel(Box::new(receiving))
-        } else if decoder.is_done() {
+        } else if length == BodyLength::Known(0) {
             receiving.finish();
             State::Done
+        } else if let Some(body) = receiving.take_whole(length) {
+            receiving.finish();
+            State::Here(body)
         } else {
+            let decoder = Decoder::new(framing, limits);
             State::Receiving(Box::new((receiving, decoder)))
         };
         BackendResponse {
@@ -119,6 +124,11 @@ impl BackendResponse {
     /// The name of the server that answered.
     pub fn server(&self) -> &str {
         &self.server.name
+    }
+
+    /// The same, to be kept.
+    pub fn server_name(&self) -> Arc<str> {
+        Arc::clone(&self.server.name)
     }
 
     /// The connection had been used for a request before.
@@ -159,10 +169,11 @@ impl ResponseBody {
     pub async fn next(&mut self) -> Result<Option<Bytes>, BackendError> {
         let (receiving, decoder) = match &mut self.state {
             State::Receiving(receiving) => &mut **receiving,
+            State::Here(_) => return Ok(self.take_whole()),
             State::Done | State::Tunnel(_) => return Ok(None),
             State::Broken(server) => {
                 return Err(BackendError::Truncated {
-                    server: server.name.clone(),
+                    server: server.name.to_string(),
                     source: None,
                 });
             }
@@ -191,6 +202,19 @@ impl ResponseBody {
 
     pub fn length(&self) -> BodyLength {
         self.length
+    }
+
+    /// All of the body, where its length was announced and every byte of it has come with the head, which is the rule for
+    /// small ones. Else nothing is taken.
+    pub fn take_whole(&mut self) -> Option<Bytes> {
+        match std::mem::replace(&mut self.state, State::Done) {
+            State::Here(body) => Some(body),
+            State::Done if self.length == BodyLength::Known(0) => Some(Bytes::new()),
+            other => {
+                self.state = other;
+                None
+            }
+        }
     }
 
     /// The trailers of a chunked body, once [`ResponseBody::next`] has returned `None`.
@@ -224,6 +248,20 @@ enum Received {
 }
 
 impl Receiving {
+    /// A body of this length that is here already.
+    fn take_whole(&mut self, length: BodyLength) -> Option<Bytes> {
+        let BodyLength::Known(bytes) = length else {
+            return None;
+        };
+        let bytes = usize::try_from(bytes).ok()?;
+        let is_here = bytes <= self.wire.input.len();
+        is_here.then(|| {
+            let counters = &self.lease.server.counters;
+            counters.beresp_bodybytes.add(bytes as u64);
+            self.wire.input.split_to(bytes).freeze()
+        })
+    }
+
     async fn receive(&mut self, decoder: &mut Decoder) -> Result<Received, BackendError> {
         loop {
             match decoder.decode(&mut self.wire.input) {
@@ -233,7 +271,7 @@ impl Receiving {
                 Err(error) => return Err(self.bad_body(error, None)),
             }
             let counters = &self.lease.server.counters;
-            let server = || self.lease.server.name.clone();
+            let server = || self.lease.server.name.to_string();
             match self.wire.receive(Awaited::Body, counters).await {
                 Ok(_) => {}
                 Err(Stop::Ended) => match decoder.end_of_input() {
@@ -267,7 +305,7 @@ impl Receiving {
     }
 
     fn bad_body(&self, error: BadBody, source: Option<std::io::Error>) -> BackendError {
-        let server = self.lease.server.name.clone();
+        let server = self.lease.server.name.to_string();
         match error {
             BadBody::Truncated => BackendError::Truncated { server, source },
             error => BackendError::Malformed {

@@ -25,7 +25,7 @@ pub(super) type Endpoints = SmallVec<[Endpoint; 2]>;
 
 #[derive(Debug)]
 pub(super) struct Server {
-    pub(super) name: String,
+    pub(super) name: Arc<str>,
     /// The Host of requests that carry none.
     pub(super) host: String,
     pub(super) health: Health,
@@ -71,7 +71,7 @@ impl Server {
             }
         };
         Ok(Server {
-            name: settings.name.clone(),
+            name: settings.name.as_str().into(),
             host: host_of(settings)?,
             health: Health::new(pool.probe.as_ref()),
             counters,

@@ -3,13 +3,13 @@
 //! Driven by polls from [`super::wire`], beside the reading of the response. Holds at most one batch of
 //! pieces; the channel behind it holds the client back.
 
-use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use pingora_core::protocols::Stream;
+use smallvec::SmallVec;
 use tokio::io::AsyncWrite;
 use tokio::sync::mpsc;
 
@@ -97,15 +97,22 @@ enum State {
 #[derive(Debug)]
 pub(super) struct Upload {
     receiver: Option<mpsc::Receiver<BodyPiece>>,
-    /// Pieces taken by an attempt that failed, or here from the start, to be sent before the receiver is asked.
-    replayed: VecDeque<BodyPiece>,
+    /// Pieces taken by an attempt that failed, or here from the start, to be sent before the receiver is asked: the next
+    /// one last.
+    replayed: SmallVec<[BodyPiece; 1]>,
     /// Pieces taken by this attempt; `None` once there are too many, or where nothing may be repeated.
     taken: Option<Vec<BodyPiece>>,
     taken_bytes: usize,
     framing: SentFraming,
     /// Bytes still to come under [`SentFraming::Length`].
     remaining: u64,
-    queue: VecDeque<Bytes>,
+    head: Vec<u8>,
+    head_sent: usize,
+    /// Behind the head. Small requests fit without an allocation.
+    queue: SmallVec<[Bytes; 2]>,
+    /// Pieces at its beginning that are with the kernel.
+    queue_sent: usize,
+    /// Of the head and the queue together.
     queued_bytes: usize,
     state: State,
     gate: Gate,
@@ -118,7 +125,7 @@ pub(super) struct Upload {
 
 impl Upload {
     pub(super) fn new(body: RequestBody, method: &Method, repeatable: Repeatable) -> Upload {
-        let mut replayed = VecDeque::new();
+        let mut replayed = SmallVec::new();
         let (receiver, framing) = match body {
             // RFC 9110 §8.6: these methods expect a body, so its absence is said.
             RequestBody::Empty => match method {
@@ -127,7 +134,7 @@ impl Upload {
             },
             RequestBody::Whole(bytes) => {
                 let framing = SentFraming::Length(bytes.len() as u64);
-                replayed.push_back(BodyPiece::Data(bytes));
+                replayed.push(BodyPiece::Data(bytes));
                 (None, framing)
             }
             RequestBody::Stream {
@@ -146,7 +153,10 @@ impl Upload {
             taken_bytes: 0,
             framing,
             remaining: 0,
-            queue: VecDeque::new(),
+            head: Vec::new(),
+            head_sent: 0,
+            queue: SmallVec::new(),
+            queue_sent: 0,
             queued_bytes: 0,
             state: State::Abandoned,
             gate: Gate::Open,
@@ -169,16 +179,16 @@ impl Upload {
 
     /// Begins an attempt: `head` goes out first. Pieces of an attempt before are sent again; only call it
     /// again while [`Upload::can_repeat`].
-    pub(super) fn start(&mut self, head: Bytes, gate: Gate) {
+    pub(super) fn start(&mut self, head: Vec<u8>, gate: Gate) {
         if let Some(taken) = &mut self.taken {
             for piece in taken.drain(..).rev() {
-                self.replayed.push_front(piece);
+                self.replayed.push(piece);
             }
         }
         self.taken_bytes = 0;
-        self.queue.clear();
-        self.queued_bytes = 0;
-        self.push(head);
+        self.clear_queue();
+        self.queued_bytes = head.len();
+        self.head = head;
         self.gate = gate;
         self.written = 0;
         self.state = match self.framing {
@@ -198,8 +208,7 @@ impl Upload {
 
     /// The backend takes no more of this attempt; another one may still start.
     pub(super) fn stop(&mut self) {
-        self.queue.clear();
-        self.queued_bytes = 0;
+        self.clear_queue();
         self.state = State::Abandoned;
     }
 
@@ -208,7 +217,7 @@ impl Upload {
         self.receiver = None;
         self.replayed.clear();
         self.taken = None;
-        self.queue.clear();
+        self.clear_queue();
         self.state = State::Abandoned;
     }
 
@@ -288,7 +297,7 @@ impl Upload {
             if self.gate == Gate::AwaitsContinue {
                 return Poll::Pending;
             }
-            let piece = match (self.replayed.pop_front(), &mut self.receiver) {
+            let piece = match (self.replayed.pop(), &mut self.receiver) {
                 (Some(piece), _) => piece,
                 (None, Some(receiver)) => {
                     ready!(receiver.poll_recv(cx)).ok_or(UploadError::Client)?
@@ -348,15 +357,28 @@ impl Upload {
 
     fn push(&mut self, bytes: Bytes) {
         self.queued_bytes += bytes.len();
-        self.queue.push_back(bytes);
+        self.queue.push(bytes);
+    }
+
+    fn clear_queue(&mut self) {
+        self.head.clear();
+        self.head_sent = 0;
+        self.queue.clear();
+        self.queue_sent = 0;
+        self.queued_bytes = 0;
     }
 
     /// Empties the queue into the stream.
     fn poll_write(&mut self, cx: &mut Context<'_>, stream: &mut Stream) -> Poll<io::Result<()>> {
-        while !self.queue.is_empty() {
+        while self.queued_bytes > 0 {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let mut count = 0;
-            for (slice, bytes) in slices.iter_mut().zip(&self.queue) {
+            let unsent = self.queue[self.queue_sent..].iter().map(|piece| &**piece);
+            let unsent = std::iter::once(&self.head[self.head_sent..]).chain(unsent);
+            for (slice, bytes) in slices
+                .iter_mut()
+                .zip(unsent.filter(|bytes| !bytes.is_empty()))
+            {
                 *slice = IoSlice::new(bytes);
                 count += 1;
             }
@@ -370,17 +392,22 @@ impl Upload {
             }
             self.written += accepted as u64;
             self.queued_bytes -= accepted;
-            while let Some(front) = self.queue.front_mut()
+            let of_head = accepted.min(self.head.len() - self.head_sent);
+            self.head_sent += of_head;
+            accepted -= of_head;
+            while let Some(front) = self.queue.get_mut(self.queue_sent)
                 && accepted > 0
             {
                 let step = accepted.min(front.len());
                 front.advance(step);
                 accepted -= step;
                 if front.is_empty() {
-                    self.queue.pop_front();
+                    *front = Bytes::new();
+                    self.queue_sent += 1;
                 }
             }
         }
+        self.clear_queue();
         Poll::Ready(Ok(()))
     }
 }

@@ -164,7 +164,7 @@ impl Notes {
         let fields = request.head.fields.iter();
         let withheld = fields
             .map(|field| field.name)
-            .filter(|name| !is_shareable(name) && !is_judged_here(name));
+            .filter(|name| !is_shareable(name.as_bytes()) && !is_judged_here(name));
         for name in withheld.take(WITHHELD_MAX) {
             self.add(
                 name,

@@ -2,10 +2,17 @@
 
 use std::sync::Arc;
 
+use super::hit_for_miss;
 use crate::backend::{BackendError, ResponseBody};
+use crate::front::{Front, FrontSettings};
 use crate::http::ResponseHead;
-use crate::object::{Abandoned, BodyWriter, Object};
+use crate::metrics::Counter;
+use crate::object::{Abandoned, BodyWriter, Kind, Object};
+use crate::rules::hop_by_hop;
 use crate::rules::part::{self, Missing, Part};
+use crate::rules::storability::NotStored;
+use crate::store::{Fence, Key};
+use crate::time::Timestamp;
 
 /// A stored part, and what the fetch asks for to make it the whole.
 #[derive(Debug)]
@@ -24,6 +31,90 @@ pub(super) enum FillEnded {
     /// More or less came than the part that was asked for.
     #[error("the part that came is not as long as its Content-Range says")]
     Length,
+}
+
+/// What is left of a fetch once its answer has landed: the body, which is not all here.
+#[derive(Debug)]
+pub(super) struct Filling {
+    pub(super) front: Arc<Front>,
+    /// As they were when the answer came.
+    pub(super) settings: Arc<FrontSettings>,
+    pub(super) object: Arc<Object>,
+    pub(super) body: ResponseBody,
+    pub(super) writer: BodyWriter,
+    /// How the first attempt to fill it ended, if it has come to an end.
+    pub(super) early: Option<Result<(), FillEnded>>,
+    /// Present where the body is put together with a stored part.
+    pub(super) rest: Option<Completes>,
+    /// Where the object is stored, if it is.
+    pub(super) stored: Option<(Key, Fence)>,
+    /// When the answer came.
+    pub(super) since: Timestamp,
+}
+
+impl Filling {
+    /// Fills the object, and tells the store how that ended.
+    pub(super) async fn run(self) {
+        let Filling {
+            front,
+            settings,
+            object,
+            mut body,
+            mut writer,
+            early,
+            rest,
+            stored,
+            since,
+        } = self;
+        let filled = match (early, &rest) {
+            (Some(filled), _) => filled,
+            (None, None) => {
+                let place = object.part().map(|stored| &stored.part.range);
+                let bytes_max = place.map_or(u64::MAX, |range| range.end - range.start);
+                fill(&mut body, &mut writer, bytes_max).await
+            }
+            (None, Some(rest)) => fill_around(rest, &mut body, &mut writer).await,
+        };
+        let overflowed = object.kind == Kind::Response && writer.in_transit();
+        if let Err(FillEnded::Backend(_) | FillEnded::Length) = &filled {
+            front.metrics.count(Counter::FetchesFailed);
+        }
+        if let Some((key, fence)) = &stored
+            && (filled.is_err() || overflowed)
+        {
+            // Before the readers learn of the end: who asks again then has to find something better.
+            front.store.remove(key, &object);
+            if overflowed {
+                front.count_not_stored(NotStored::TooLarge);
+                if object.part().is_none() {
+                    let mut mark = hit_for_miss(&object, settings.hit_for_miss, Timestamp::now());
+                    mark.because = Some(NotStored::TooLarge);
+                    front.store.insert(key, Arc::new(mark), *fence, since);
+                }
+            } else {
+                front.metrics.count(Counter::NotStoredIncomplete);
+            }
+        }
+        if filled.is_err() {
+            return drop(writer);
+        }
+        // Those of a rest tell of it alone.
+        let mut trailers = body.trailers().filter(|_| rest.is_none());
+        if let Some(trailers) = &mut trailers {
+            hop_by_hop::strip_trailers(trailers);
+        }
+        writer.finish(trailers);
+        if let Some((key, fence)) = stored.filter(|_| !overflowed) {
+            match object.part() {
+                None => front.store.reweigh(&key, &object),
+                Some(_) => {
+                    let bytes_max = settings.object_bytes_max;
+                    let now = Timestamp::now();
+                    front.store.combine(&key, &object, fence, bytes_max, now);
+                }
+            }
+        }
+    }
 }
 
 /// Moves the backend's body into the object until it ends, fails, passes `bytes_max`, or nobody is left to read it.

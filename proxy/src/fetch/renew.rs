@@ -13,12 +13,12 @@ use crate::time::Timestamp;
 
 impl FetchTask {
     /// A `304` for the stored answer: a new head on the same body (RFC 9111 §4.3.4).
-    pub(super) fn confirm(self, stale: &Arc<Object>, not_modified: &BackendResponse) {
+    pub(super) fn confirm(self: Box<Self>, stale: &Arc<Object>, not_modified: &BackendResponse) {
         let (object, stored, own_head) = self.renew(stale, &not_modified.head, &self.fetch);
         let mut delivery = Delivery::new(Source::Revalidated);
         delivery.stored = Some(stored);
         delivery.fetch_status = Some(304);
-        delivery.backend = Some(not_modified.server().into());
+        delivery.backend = Some(not_modified.server_name());
         self.land_as(object, delivery, own_head);
     }
 
@@ -32,7 +32,7 @@ impl FetchTask {
     ) -> (Arc<Object>, bool, Option<Box<ResponseHead>>) {
         let now = Timestamp::now();
         let mut head = revalidation::freshen(&stale.head, newer);
-        let policy = self.front.policy();
+        let policy = &self.current.policy;
         let directives = policy.directives(&head);
         let own_head = keep_storable(&mut head, &directives, now);
         let received = Received {

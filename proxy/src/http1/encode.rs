@@ -57,9 +57,33 @@ pub fn write_status_line(out: &mut Vec<u8>, head: &ResponseHead) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends the fields with the framing, without the blank line that ends the head.
+/// Appends the fields with the framing, without the blank line that ends the head. Lines that say nothing else of the
+/// framing, which is the rule, are one copy.
 pub fn write_fields(out: &mut Vec<u8>, fields: &Fields, framing: SentFraming) {
-    write_chosen_fields(out, fields.iter(), framing);
+    match missing_framing(fields, framing) {
+        Some(missing) => {
+            out.extend_from_slice(fields.lines());
+            write_framing(out, missing);
+        }
+        None => write_chosen_fields(out, fields.iter(), framing),
+    }
+}
+
+/// What the lines of a head lack of its framing; `None` where they say something else, or the same in another spelling.
+fn missing_framing(fields: &Fields, framing: SentFraming) -> Option<SentFraming> {
+    if fields.contains("transfer-encoding") {
+        return None;
+    }
+    let mut told = fields.get_all("content-length");
+    match (framing, told.next()) {
+        (SentFraming::Described, _) => Some(SentFraming::Nothing),
+        (framing, None) => Some(framing),
+        (SentFraming::Length(length), Some(first)) => {
+            let same = first == itoa::Buffer::new().format(length).as_bytes();
+            (same && told.next().is_none()).then_some(SentFraming::Nothing)
+        }
+        (SentFraming::Nothing | SentFraming::Chunked, Some(_)) => None,
+    }
 }
 
 /// [`write_fields`] for those fields of a list that the caller has picked.

@@ -63,20 +63,30 @@ const REWRITES: [&str; 37] = [
 /// backend behind CGI or WSGI still reads them as if they were spelled with `-`.
 const CHOOSING: [&str; 5] = ["accept-", "if-", "sec-", "user-agent", "x-forwarded-"];
 
-/// The letters that names of withheld fields begin with: all others need not be looked for among them.
-const WITHHELD_BEGIN: [bool; 256] = {
-    let mut table = [false; 256];
+/// A set that holds the withheld names, and so few others that those looked for among them are rare.
+const WITHHELD: u128 = {
+    let mut set = 0;
     let mut place = 0;
     while place < CLIENT_OWN.len() + REWRITES.len() {
         let name = match place < CLIENT_OWN.len() {
             true => CLIENT_OWN[place],
             false => REWRITES[place - CLIENT_OWN.len()],
         };
-        table[name.as_bytes()[0].to_ascii_lowercase() as usize] = true;
+        set |= mark(name.as_bytes());
         place += 1;
     }
-    table
+    set
 };
+
+/// The bit of a name in a set of names: by its ends, whatever their case, and its length. With these factors none of the
+/// names that browsers send, or that are added here, shares its bit with a withheld one.
+const fn mark(name: &[u8]) -> u128 {
+    let (Some(first), Some(last)) = (name.first(), name.last()) else {
+        return 0;
+    };
+    let (first, last) = ((*first | 0x20) as usize, (*last | 0x20) as usize);
+    1 << ((9 * first + 32 * last + 3 * name.len()) % 128)
+}
 
 /// Takes out what must not reach a backend in a fetch whose answer others may get, and gives Host the one
 /// spelling that the key has: `A:80` and `a` are one key, and a backend could answer them apart.
@@ -86,7 +96,11 @@ pub(super) fn make_shareable(head: &mut RequestHead) {
         head.fields.set("Host", &host);
         head.authority = host;
     }
-    head.fields.retain(|field| is_shareable(field.name));
+    // Most requests have nothing to withhold.
+    if !head.fields.iter_bytes().all(|(name, _)| is_shareable(name)) {
+        head.fields
+            .retain(|field| is_shareable(field.name.as_bytes()));
+    }
 }
 
 /// Whether a request that goes on as the client sent it asks for what a shared fetch asks for, so that what comes may
@@ -94,23 +108,34 @@ pub(super) fn make_shareable(head: &mut RequestHead) {
 /// takes nothing out of what the client sent.
 pub(crate) fn speaks_for_all(head: &RequestHead) -> bool {
     canonical_authority(head.scheme, &head.authority) == head.authority
-        && head.fields.iter().all(|field| is_shareable(field.name))
+        && head.fields.iter_bytes().all(|(name, _)| is_shareable(name))
 }
 
 /// Whether a field goes to the backend in a fetch whose answer others may get.
-pub(crate) fn is_shareable(name: &str) -> bool {
-    let first = name.as_bytes().first().map_or(0, u8::to_ascii_lowercase);
-    if !WITHHELD_BEGIN[usize::from(first)] && !name.contains('_') {
+pub(crate) fn is_shareable(name: &[u8]) -> bool {
+    let has_underscore = memchr::memchr(b'_', name).is_some();
+    if mark(name) & WITHHELD == 0 && !has_underscore {
         return true;
     }
-    let mut withheld = CLIENT_OWN.iter().chain(&REWRITES);
-    if !name.contains('_') {
+    let mut withheld = CLIENT_OWN
+        .iter()
+        .chain(&REWRITES)
+        .map(|known| known.as_bytes());
+    if !has_underscore {
         return !withheld.any(|known| known.eq_ignore_ascii_case(name));
     }
     // CGI's variables know no difference between the two characters (RFC 3875 §4.1.18).
-    let hyphenated = name.replace('_', "-").to_ascii_lowercase();
+    let hyphenated: Vec<u8> = name
+        .iter()
+        .map(|byte| match byte {
+            b'_' => b'-',
+            other => other.to_ascii_lowercase(),
+        })
+        .collect();
     !withheld.any(|known| known.eq_ignore_ascii_case(&hyphenated))
-        && !CHOOSING.iter().any(|begin| hyphenated.starts_with(begin))
+        && !CHOOSING
+            .iter()
+            .any(|begin| hyphenated.starts_with(begin.as_bytes()))
 }
 
 /// The protocols among those offered that a backend may be asked to switch to (RFC 9110 §7.8). Other versions of

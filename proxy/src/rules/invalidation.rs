@@ -2,6 +2,8 @@
 
 mod reference;
 
+use std::borrow::Cow;
+
 use smallvec::SmallVec;
 
 use super::key::{PrimaryKey, canonical_authority, primary_key};
@@ -13,13 +15,13 @@ use reference::resolve;
 
 /// A URI whose stored answers, every variant of them, are not to be reused: the parts of its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InvalidatedUri {
+pub struct InvalidatedUri<'a> {
     pub scheme: Scheme,
-    pub authority: String,
-    pub target: String,
+    pub authority: Cow<'a, str>,
+    pub target: Cow<'a, str>,
 }
 
-impl InvalidatedUri {
+impl InvalidatedUri<'_> {
     pub fn key(&self) -> PrimaryKey {
         primary_key(self.scheme, &self.authority, &self.target)
     }
@@ -30,10 +32,10 @@ impl InvalidatedUri {
 /// methods and error answers.
 ///
 /// Another origin's URI is left out, so that no one can empty another's cache.
-pub fn invalidated(
-    request: &RequestHead,
+pub fn invalidated<'a>(
+    request: &'a RequestHead,
     response: &ResponseHead,
-) -> SmallVec<[InvalidatedUri; 3]> {
+) -> SmallVec<[InvalidatedUri<'a>; 3]> {
     let mut uris = SmallVec::new();
     if request.method.is_safe() || !is_non_error(response.status) {
         return uris;
@@ -42,8 +44,8 @@ pub fn invalidated(
     let authority = canonical_authority(scheme, &request.authority);
     uris.push(InvalidatedUri {
         scheme,
-        authority: authority.clone().into_owned(),
-        target: request.target.clone(),
+        authority: authority.clone(),
+        target: Cow::Borrowed(&request.target),
     });
     for name in ["location", "content-location"] {
         let reference = only(&response.fields, name);
@@ -87,17 +89,18 @@ mod tests {
     }
 
     fn check(method: Method, status: u16, lines: &[(&str, &str)], expected: &[&str]) {
+        let request = request(method.clone());
         let mut response = ResponseHead::new(status);
         response.fields = lines.iter().copied().collect();
-        let expected: SmallVec<[InvalidatedUri; 3]> = expected
+        let expected: SmallVec<[InvalidatedUri<'_>; 3]> = expected
             .iter()
             .map(|target| InvalidatedUri {
                 scheme: Scheme::Http,
-                authority: "example.org".to_owned(),
-                target: (*target).to_owned(),
+                authority: "example.org".into(),
+                target: (*target).into(),
             })
             .collect();
-        let found = invalidated(&request(method.clone()), &response);
+        let found = invalidated(&request, &response);
         assert_eq!(found, expected, "{method} {status} {lines:?}");
     }
 

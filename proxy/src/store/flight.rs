@@ -5,10 +5,11 @@
 //! object itself. An invalidation removes a flight from the table, so that nobody joins it any more; those
 //! who sit in it already still get its answer.
 
-use std::sync::Arc;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use super::{Fence, FlightKey, Key, Store};
 use crate::object::Object;
@@ -40,16 +41,37 @@ pub enum Boarding {
 
 /// A place on a flight of somebody's fetch.
 #[derive(Clone, Debug)]
-pub struct Seat(watch::Receiver<Option<Landing>>);
+pub struct Seat(Arc<Gate>);
+
+/// Where those who wait learn of the landing. Most flights land without anybody waiting, and that costs little here; the
+/// runtime's own channel for one value wakes eight lists of waiters twice.
+#[derive(Debug, Default)]
+struct Gate {
+    landing: OnceLock<Landing>,
+    landed: Notify,
+}
+
+impl Gate {
+    /// The first landing counts.
+    fn open(&self, landing: Landing) {
+        if self.landing.set(landing).is_ok() {
+            self.landed.notify_waiters();
+        }
+    }
+}
 
 impl Seat {
     /// Waits for the landing. Safe to cancel.
     pub async fn landing(&mut self) -> Landing {
-        match self.0.wait_for(Option::is_some).await {
-            Ok(landing) => landing.clone().unwrap_or(Landing::Unshared),
-            // The lead was dropped without landing.
-            Err(_) => Landing::Unshared,
+        let mut landed = pin!(self.0.landed.notified());
+        // Registered before the look, so that nothing between the two is missed.
+        landed.as_mut().enable();
+        if let Some(landing) = self.0.landing.get() {
+            return landing.clone();
         }
+        landed.await;
+        let landing = self.0.landing.get().cloned();
+        landing.expect("a gate is told to be open behind its landing")
     }
 }
 
@@ -73,17 +95,17 @@ pub struct Lead {
     key: FlightKey,
     id: u64,
     fence: Fence,
-    landing: watch::Sender<Option<Landing>>,
+    gate: Arc<Gate>,
 }
 
 impl Lead {
     pub(super) fn take_off(store: Arc<Store>, key: FlightKey, fence: Fence) -> (Lead, Flight) {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        let landing = watch::Sender::new(None);
+        let gate = Arc::default();
         let flight = Flight {
             id,
-            seat: Seat(landing.subscribe()),
+            seat: Seat(Arc::clone(&gate)),
         };
         (
             Lead {
@@ -91,7 +113,7 @@ impl Lead {
                 key,
                 id,
                 fence,
-                landing,
+                gate,
             },
             flight,
         )
@@ -110,24 +132,26 @@ impl Lead {
     /// store before this.
     pub fn land(self, landing: Landing) {
         self.leave();
-        self.landing.send_replace(Some(landing));
+        self.gate.open(landing);
     }
 
     fn leave(&self) {
         let mut shard = self.store.shard(&self.key.url);
         // An invalidation may have removed this flight, and another may fly under the same key by now.
-        if shard
-            .flights
-            .get(&self.key)
-            .is_some_and(|flight| flight.id == self.id)
+        if let Some(other) = shard.flights.remove(&self.key)
+            && other.id != self.id
         {
-            shard.flights.remove(&self.key);
+            shard.flights.insert(self.key.clone(), other);
         }
     }
 }
 
 impl Drop for Lead {
     fn drop(&mut self) {
-        self.leave();
+        // Landed, it has left.
+        if self.gate.landing.get().is_none() {
+            self.leave();
+            self.gate.open(Landing::Unshared);
+        }
     }
 }

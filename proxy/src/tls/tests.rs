@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::{ClientConfig, HandshakeKind, RootCertStore, ServerConfig, SignatureScheme};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -424,4 +424,75 @@ async fn a_listeners_acceptor_shakes_hands_with_the_store() {
     let shown = handshake(address, config, "second.example").await.unwrap();
     assert!(shown == certificate(&second.certificate));
     server.await.unwrap();
+}
+
+/// A listener's acceptor on a port of its own, for any number of handshakes.
+async fn accept(
+    store: &Arc<CertificateStore>,
+    min_version: config::TlsVersion,
+) -> std::net::SocketAddr {
+    let acceptor = Arc::new(acceptor(store.clone(), min_version, Protocols::Http1));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let stream = pingora_core::protocols::l4::stream::Stream::from(stream);
+            let mut stream = acceptor.tls_handshake(stream).await.unwrap();
+            stream.write_all(b"x").await.unwrap();
+            stream.flush().await.unwrap();
+            stream.shutdown().await.unwrap();
+        }
+    });
+    address
+}
+
+/// How a handshake went. Reads to the end of the connection, so that the client has its tickets then.
+async fn kind(
+    address: std::net::SocketAddr,
+    config: &Arc<ClientConfig>,
+    name: &str,
+) -> HandshakeKind {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let connector = TlsConnector::from(config.clone());
+    let mut stream = connector.connect(name, stream).await.unwrap();
+    let mut read = Vec::new();
+    stream.read_to_end(&mut read).await.unwrap();
+    assert_eq!(read, b"x");
+    stream.get_ref().1.handshake_kind().unwrap()
+}
+
+#[tokio::test]
+async fn sessions_are_taken_up_by_tickets_of_either_version() {
+    let authority = Authority::new();
+    let first = authority.issue("first", ECDSA, &["first.example"]);
+    let second = authority.issue("second", RSA, &["second.example"]);
+    let store = Arc::new(CertificateStore::load(&[first, second]).unwrap());
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let address = accept(&store, config::TlsVersion::V1_2).await;
+        let client = || {
+            let config = ClientConfig::builder_with_provider(provider().into())
+                .with_protocol_versions(&[version])
+                .unwrap()
+                .with_root_certificates(authority.roots())
+                .with_no_client_auth();
+            Arc::new(config)
+        };
+        // More clients than any list of sessions would remember.
+        let patient = client();
+        let name = "first.example";
+        let full = kind(address, &patient, name).await;
+        assert_eq!(full, HandshakeKind::Full, "{version:?}");
+        for _ in 0..300 {
+            assert_eq!(kind(address, &client(), name).await, HandshakeKind::Full);
+        }
+        let resumed = kind(address, &patient, name).await;
+        assert_eq!(resumed, HandshakeKind::Resumed, "{version:?}");
+        // Another name has sessions of its own, and another listener other keys.
+        let other_name = kind(address, &patient, "second.example").await;
+        assert_eq!(other_name, HandshakeKind::Full, "{version:?}");
+        let other_keys = accept(&store, config::TlsVersion::V1_2).await;
+        let full = kind(other_keys, &patient, name).await;
+        assert_eq!(full, HandshakeKind::Full, "{version:?}");
+    }
 }

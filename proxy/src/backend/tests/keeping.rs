@@ -10,8 +10,11 @@ async fn telling() -> (SocketAddr, mpsc::UnboundedReceiver<Told>) {
         async move {
             while peer.head().await.is_some() {
                 let _ = telling.send(Told::Request(number));
-                peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-                    .await;
+                // One whose end is known only once it is read.
+                peer.send(
+                    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+                )
+                .await;
             }
             let _ = telling.send(Told::Ended(number));
         }

@@ -11,8 +11,8 @@ use super::super::exchange::SendBody;
 use super::{Ending, Http1, has_close};
 use crate::http::{Field, Fields, Method, OutgoingHead, ResponseHead, Sent, Version};
 use crate::http1::{
-    CHUNK_END, Expectation, SentFraming, parse_length, write_chosen_fields, write_chunk_head,
-    write_field, write_fields, write_framing, write_last_chunk, write_status_line,
+    CHUNK_END, Expectation, SentFraming, write_chosen_fields, write_chunk_head, write_field,
+    write_fields, write_last_chunk, write_status_line,
 };
 
 /// Replies to pipelined requests are gathered up to this size.
@@ -129,12 +129,9 @@ impl Http1 {
         match head.sent() {
             Sent::Whole => {
                 write_status_line(out, stored);
-                match missing_framing(&stored.fields, framing) {
-                    Some(missing) => {
-                        out.extend_from_slice(stored.fields.lines());
-                        write_framing(out, missing);
-                    }
-                    None => write_chosen_fields(out, fields_for_client(stored), framing),
+                match names_this_hop(&stored.fields) {
+                    false => write_fields(out, &stored.fields, framing),
+                    true => write_chosen_fields(out, fields_for_client(stored), framing),
                 }
             }
             Sent::NotModified { is_for_content } => {
@@ -335,25 +332,10 @@ impl Http1 {
     }
 }
 
-/// What the lines of a head lack of the framing; `None` where they say something else, or something of this hop.
-fn missing_framing(fields: &Fields, framing: SentFraming) -> Option<SentFraming> {
-    const OF_THIS_HOP: [&str; 4] = [
-        "connection",
-        "keep-alive",
-        "proxy-connection",
-        "transfer-encoding",
-    ];
-    match framing {
-        _ if OF_THIS_HOP.iter().any(|name| fields.contains(name)) => None,
-        SentFraming::Described => Some(SentFraming::Nothing),
-        _ => match fields.get("content-length") {
-            None => Some(framing),
-            Some(told) => {
-                let agrees = matches!(framing, SentFraming::Length(sent) if parse_length(told) == Some(sent));
-                agrees.then_some(SentFraming::Nothing)
-            }
-        },
-    }
+/// Whether there are fields that the connection writes itself.
+fn names_this_hop(fields: &Fields) -> bool {
+    const NAMES: [&str; 3] = ["connection", "keep-alive", "proxy-connection"];
+    NAMES.iter().any(|name| fields.contains(name))
 }
 
 /// All but the fields that the connection writes itself.

@@ -41,6 +41,30 @@ fn request_heads_are_written_with_the_framing_of_the_writer() {
         SentFraming::Chunked,
         "POST /p?q HTTP/1.1\r\nHost: a:1\r\nX: y\r\nTransfer-Encoding: chunked\r\n\r\n",
     );
+    // Lines that announce what is sent stay as they are; another spelling of it does not, nor does it said twice.
+    let line = "POST /p?q HTTP/1.1\r\nHost: a:1\r\ncontent-length: 9\r\nX: y\r\n\r\n";
+    let rewritten = "POST /p?q HTTP/1.1\r\nHost: a:1\r\nX: y\r\nContent-Length: 9\r\n\r\n";
+    for (told, expected) in [
+        (&[("content-length", "9")][..], line),
+        (&[("content-length", "09")], rewritten),
+        (
+            &[("content-length", "9"), ("Content-Length", "9")],
+            rewritten,
+        ),
+        (
+            &[("content-length", "9"), ("transfer-encoding", "x")],
+            rewritten,
+        ),
+        (&[("transfer-encoding", "chunked")], rewritten),
+        (&[], rewritten),
+    ] {
+        let fields = [&[("Host", "a:1")], told, &[("X", "y")]].concat();
+        check(
+            &request(Method::Post, &fields),
+            SentFraming::Length(9),
+            expected,
+        );
+    }
     check(
         &request(Method::Connect, &[]),
         SentFraming::Nothing,

@@ -1,5 +1,7 @@
 //! Resolution of a URI reference against a request's target (RFC 3986 §5.2).
 
+use std::borrow::Cow;
+
 use super::InvalidatedUri;
 use crate::http::Scheme;
 use crate::rules::key::canonical_authority;
@@ -11,7 +13,7 @@ pub(super) fn resolve(
     authority: &str,
     base_target: &str,
     reference: &[u8],
-) -> Option<InvalidatedUri> {
+) -> Option<InvalidatedUri<'static>> {
     let reference = std::str::from_utf8(reference).ok()?;
     // Bytes that no URI holds, and the backslash that some readers take for a slash.
     if !reference
@@ -27,8 +29,8 @@ pub(super) fn resolve(
     };
     let uri = |authority: &str, target: String| InvalidatedUri {
         scheme,
-        authority: canonical_authority(scheme, authority).into_owned(),
-        target,
+        authority: Cow::Owned(canonical_authority(scheme, authority).into_owned()),
+        target: Cow::Owned(target),
     };
     if let Some(rest) = reference.strip_prefix("//") {
         let path_at = rest.find(['/', '?']).unwrap_or(rest.len());
