@@ -10,7 +10,7 @@ use crate::support::{Answer, Backend, Door, Gate, PATIENCE, answer};
 
 const CHUNKED: (&str, &str) = ("Transfer-Encoding", "chunked");
 
-async fn connect(door: &Door) -> SendRequest<Bytes> {
+pub(crate) async fn connect(door: &Door) -> SendRequest<Bytes> {
     let stream = TcpStream::connect(door.address)
         .await
         .expect("an open port");
@@ -20,9 +20,9 @@ async fn connect(door: &Door) -> SendRequest<Bytes> {
 }
 
 /// A whole reply: its head, its body and its trailers.
-type Reply = (Response<()>, Vec<u8>, Option<http::HeaderMap>);
+pub(crate) type Reply = (Response<()>, Vec<u8>, Option<http::HeaderMap>);
 
-async fn exchange(
+pub(crate) async fn exchange(
     send: &mut SendRequest<Bytes>,
     request: Request<()>,
     body: &'static str,

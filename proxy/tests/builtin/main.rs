@@ -1,5 +1,6 @@
 //! The built-in policy through the wire: what a shared cache makes of what a backend and its clients say.
 
+mod adapters;
 mod bodies;
 mod conditions;
 mod directives;
