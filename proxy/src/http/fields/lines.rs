@@ -97,12 +97,18 @@ impl Fields {
     /// Where a line ends that begins at `start`.
     #[inline(always)]
     fn end(&self, at: usize, start: usize) -> usize {
-        if self.has_long_lines() {
-            end_of_line(self.lines(), start)
-        } else if at + 1 < self.len() {
-            self.start(at + 1)
-        } else {
-            self.lines().len()
+        match self.has_long_lines() {
+            true => end_of_line(self.lines(), start),
+            false => self.indexed_end(at),
+        }
+    }
+
+    /// The same as the index has it.
+    #[inline(always)]
+    fn indexed_end(&self, at: usize) -> usize {
+        match at + 1 < self.len() {
+            true => self.start(at + 1),
+            false => self.lines().len(),
         }
     }
 
@@ -172,7 +178,7 @@ impl Fields {
         {
             return None;
         }
-        Some(&lines[start + name.len() + 2..self.end(at, start) - 2])
+        Some(&lines[start + name.len() + 2..self.indexed_end(at) - 2])
     }
 }
 
