@@ -9,8 +9,12 @@ mod body;
 mod part;
 mod period;
 
+use std::any::Any;
+use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
+
+use bytes::Bytes;
 
 use crate::bans::Mark;
 use crate::http::{Fields, ResponseHead};
@@ -93,12 +97,23 @@ pub struct Object {
 }
 
 /// What most answers do not have.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct Particulars {
     variant: Option<Variant>,
-    part: Option<Box<StoredPart>>,
+    extent: Option<Box<Extent>>,
     tags: Box<[Box<str>]>,
 }
+
+/// Of what is not one whole answer.
+#[derive(Debug)]
+enum Extent {
+    Part(StoredPart),
+    Several(Box<dyn Several>),
+}
+
+/// What the store has where a URL has more than one object. It stands in the place of one, since a pointer that could
+/// lead to either would take twice the room.
+pub(crate) trait Several: Any + fmt::Debug + Send + Sync {}
 
 impl Object {
     /// An object that the store does not know.
@@ -130,7 +145,7 @@ impl Object {
     /// An answer of our own with a whole body, for one client.
     pub fn synthetic(
         head: ResponseHead,
-        body: impl Into<bytes::Bytes>,
+        body: impl Into<Bytes>,
         now: Timestamp,
         xid: u64,
     ) -> Object {
@@ -143,6 +158,22 @@ impl Object {
             Times::unusable(now),
             xid,
         )
+    }
+
+    /// No answer, but what stands for several.
+    pub(crate) fn standing_for(several: Box<dyn Several>) -> Object {
+        let born = Timestamp::from_secs(0);
+        let mut object = Object::synthetic(ResponseHead::new(200), Bytes::new(), born, 0);
+        object.particulars_mut().extent = Some(Box::new(Extent::Several(several)));
+        object
+    }
+
+    /// What this stands for, if it is no answer.
+    pub(crate) fn several(&self) -> Option<&dyn Several> {
+        match &**self.particulars.as_ref()?.extent.as_ref()? {
+            Extent::Several(several) => Some(&**several),
+            Extent::Part(_) => None,
+        }
     }
 
     /// Whether the origin chose this answer by a field that it knows only in `request`'s form. `name` is in
@@ -234,12 +265,15 @@ impl Object {
 
     /// Which part of the content this is; `None`: all of it.
     pub fn part(&self) -> Option<&StoredPart> {
-        self.particulars.as_ref()?.part.as_deref()
+        match &**self.particulars.as_ref()?.extent.as_ref()? {
+            Extent::Part(part) => Some(part),
+            Extent::Several(_) => None,
+        }
     }
 
     pub fn set_part(&mut self, part: Option<StoredPart>) {
         if part.is_some() || self.particulars.is_some() {
-            self.particulars_mut().part = part.map(Box::new);
+            self.particulars_mut().extent = part.map(Extent::Part).map(Box::new);
         }
     }
 
@@ -274,12 +308,17 @@ impl Object {
 impl Particulars {
     fn weight(&self) -> usize {
         let variant = self.variant.as_ref().map_or(0, Variant::heap_bytes);
-        let part = self.part.as_ref().map_or(0, |part| {
-            size_of::<StoredPart>() + part.asked.as_ref().map_or(0, Asked::heap_bytes)
+        let extent = self.extent.as_ref().map_or(0, |extent| {
+            let beside = match &**extent {
+                Extent::Part(part) => part.asked.as_ref().map_or(0, Asked::heap_bytes),
+                // Its own affair.
+                Extent::Several(_) => 0,
+            };
+            size_of::<Extent>() + beside
         });
         let tags = self.tags.iter();
         let tags: usize = tags.map(|tag| tag.len() + size_of::<Box<str>>()).sum();
-        size_of::<Particulars>() + variant + part + tags
+        size_of::<Particulars>() + variant + extent + tags
     }
 }
 

@@ -276,7 +276,7 @@ impl Fields {
     fn write_place(&mut self, at: usize, name_length: u8, line_start: usize) {
         self.block[at] = name_length;
         let start = self.starts_start() + 2 * at;
-        // Cut where it is not looked at.
+        // Too high ones are cut; with those, nobody looks at it.
         self.block[start..start + 2].copy_from_slice(&(line_start as u16).to_le_bytes());
     }
 
@@ -321,13 +321,11 @@ impl Fields {
     /// Removes every line of `name`. Says whether there was one.
     #[inline]
     pub fn remove(&mut self, name: &str) -> bool {
-        self.names.may_hold(name) && self.remove_lines(name)
-    }
-
-    fn remove_lines(&mut self, name: &str) -> bool {
-        let before = self.count;
-        self.retain_lines(|line| !line.is_named(name));
-        self.count != before
+        let found = self.contains(name);
+        if found {
+            self.retain_lines(|line| !line.is_named(name));
+        }
+        found
     }
 
     /// Keeps the fields for which `keep` says so.
@@ -367,10 +365,6 @@ impl Fields {
             true => self.find(name),
             false => None,
         }
-    }
-
-    fn find(&self, name: &str) -> Option<&[u8]> {
-        self.each().next_named(name)
     }
 
     /// The first line of `name`, where it is UTF-8.

@@ -1,27 +1,27 @@
 //! The objects of one URL: one for answers that vary on nothing, and a table for each set of varying fields.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use crate::http::Fields;
-use crate::object::{Kind, Object};
+use crate::object::{Kind, Object, Several};
 use crate::rules::vary::{Variant, VarySpec};
 use crate::time::Timestamp;
 
 /// An immutable snapshot; a change makes a new one. Nearly every URL has one object, which then lies here without a
-/// table around it.
+/// table around it. A table has an object around it, so that this is one pointer.
 #[derive(Clone, Debug, Default)]
-pub struct Variants(Held);
+pub struct Variants(Option<Arc<Object>>);
 
-#[derive(Clone, Debug, Default)]
-enum Held {
-    #[default]
+/// What [`Variants`] hold.
+enum Held<'a> {
     None,
     /// The whole content, or a mark; whatever it varies on.
-    One(Arc<Object>),
+    One(&'a Arc<Object>),
     /// All others.
-    Many(Arc<Table>),
+    Many(&'a Table),
 }
 
 /// A URL's answers nearly always vary on one set of fields, so a look-up is one normalised key and one probe however
@@ -148,11 +148,27 @@ impl Group {
     }
 }
 
+impl Several for Table {}
+
 impl Variants {
+    fn held(&self) -> Held<'_> {
+        let Some(object) = &self.0 else {
+            return Held::None;
+        };
+        match table_of(object) {
+            Some(table) => Held::Many(table),
+            None => Held::One(object),
+        }
+    }
+
+    fn one(object: Arc<Object>) -> Variants {
+        Variants(Some(object))
+    }
+
     /// The newest object whose varying fields have the values of `request`; failing that, the newest part that
     /// has the range it asks for.
     pub fn select(&self, request: &Fields) -> Option<&Arc<Object>> {
-        match &self.0 {
+        match self.held() {
             Held::None => None,
             Held::One(object) => fits(object, request).then_some(object),
             Held::Many(table) => table.select(request),
@@ -161,10 +177,10 @@ impl Variants {
 
     /// The same for whoever needs the others no longer: what there is alone is handed on.
     pub fn into_selected(self, request: &Fields) -> Option<Arc<Object>> {
-        match self.0 {
-            Held::None => None,
-            Held::One(object) => fits(&object, request).then_some(object),
-            Held::Many(table) => table.select(request).cloned(),
+        let object = self.0?;
+        match table_of(&object) {
+            Some(table) => table.select(request).cloned(),
+            None => fits(&object, request).then_some(object),
         }
     }
 
@@ -183,7 +199,7 @@ impl Variants {
     /// The key ([`Variant::key`]) under which the next answer will probably be stored, where answers have varied on one set
     /// of fields only.
     pub fn expected_variant(&self, request: &Fields) -> Option<Box<[u8]>> {
-        let spec = match &self.0 {
+        let spec = match self.held() {
             Held::None => None,
             Held::One(object) => object.variant().map(Variant::spec),
             Held::Many(table) => match &*table.groups {
@@ -204,7 +220,7 @@ impl Variants {
         variants_max: usize,
         now: Timestamp,
     ) -> (Variants, LeftOut) {
-        let is_alone = match &self.0 {
+        let is_alone = match self.held() {
             Held::None => true,
             Held::One(before) => before.variant() == object.variant(),
             Held::Many(_) => false,
@@ -215,7 +231,7 @@ impl Variants {
                 crowded: 0,
             };
             return match left.dead {
-                0 => (Variants(Held::One(object)), left),
+                0 => (Variants::one(object), left),
                 _ => (Variants::default(), left),
             };
         }
@@ -227,7 +243,7 @@ impl Variants {
     /// With the weight that `object`, which is one of these, has now.
     #[must_use]
     pub fn reweighed(&self, object: &Arc<Object>) -> Variants {
-        match &self.0 {
+        match self.held() {
             Held::None | Held::One(_) => self.clone(),
             Held::Many(table) => {
                 let mut rest = Table::clone(table);
@@ -239,7 +255,7 @@ impl Variants {
 
     #[must_use]
     pub fn without(&self, object: &Arc<Object>) -> Variants {
-        match &self.0 {
+        match self.held() {
             Held::None => Variants::default(),
             Held::One(one) if Arc::ptr_eq(one, object) => Variants::default(),
             Held::One(_) => self.clone(),
@@ -252,7 +268,7 @@ impl Variants {
     }
 
     pub fn contains(&self, object: &Arc<Object>) -> bool {
-        match &self.0 {
+        match self.held() {
             Held::None => false,
             Held::One(one) => Arc::ptr_eq(one, object),
             Held::Many(table) => table.contains(object),
@@ -260,7 +276,7 @@ impl Variants {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Object>> {
-        let (one, table) = match &self.0 {
+        let (one, table) = match self.held() {
             Held::None => (None, None),
             Held::One(object) => (Some(object), None),
             Held::Many(table) => (None, Some(table)),
@@ -270,7 +286,7 @@ impl Variants {
     }
 
     pub fn len(&self) -> usize {
-        match &self.0 {
+        match self.held() {
             Held::None => 0,
             Held::One(_) => 1,
             Held::Many(table) => table.len(),
@@ -283,15 +299,15 @@ impl Variants {
 
     /// Bytes held by all objects and the tables that find them.
     pub fn weight(&self) -> u64 {
-        match &self.0 {
+        match self.held() {
             Held::None => 0,
             Held::One(object) => object.weight(),
-            Held::Many(table) => table.weight(),
+            Held::Many(table) => table.weight() + self.0.iter().map(|it| it.weight()).sum::<u64>(),
         }
     }
 
     fn parts(&self) -> &[Weighed] {
-        match &self.0 {
+        match self.held() {
             Held::None | Held::One(_) => &[],
             Held::Many(table) => &table.parts,
         }
@@ -299,10 +315,10 @@ impl Variants {
 
     fn into_table(self) -> Table {
         let mut table = Table::default();
-        match self.0 {
+        match self.held() {
             Held::None => {}
-            Held::One(object) => table.insert(Weighed::new(object)),
-            Held::Many(many) => table = Arc::unwrap_or_clone(many),
+            Held::One(object) => table.insert(Weighed::new(Arc::clone(object))),
+            Held::Many(many) => table = many.clone(),
         }
         table
     }
@@ -312,10 +328,16 @@ impl From<Table> for Variants {
     fn from(table: Table) -> Variants {
         if table.parts.is_empty() && table.len() <= 1 {
             let one = table.iter().next().map(Arc::clone);
-            return Variants(one.map_or(Held::None, Held::One));
+            return Variants(one);
         }
-        Variants(Held::Many(Arc::new(table)))
+        Variants::one(Arc::new(Object::standing_for(Box::new(table))))
     }
+}
+
+/// The table that an object stands for.
+fn table_of(object: &Object) -> Option<&Table> {
+    let several: &dyn Any = object.several()?;
+    several.downcast_ref()
 }
 
 /// Whether an object is for requests with these fields.
@@ -552,6 +574,11 @@ mod tests {
             object.set_variant(Some(Variant::new(spec, &request(language))));
         }
         Arc::new(object)
+    }
+
+    #[test]
+    fn objects_of_a_url_are_one_pointer() {
+        assert_eq!(size_of::<Variants>(), size_of::<usize>());
     }
 
     #[test]

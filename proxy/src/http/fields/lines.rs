@@ -18,7 +18,7 @@ const INDEXED_BYTES_MAX: usize = u16::MAX as usize;
 
 /// The length of a name as the index has it.
 pub(super) fn short_length(bytes: usize) -> u8 {
-    u8::try_from(bytes).unwrap_or(LONG_NAME)
+    bytes.min(usize::from(LONG_NAME)) as u8
 }
 
 /// A field whose name is known to be ASCII.
@@ -64,7 +64,6 @@ impl<'a> Iterator for Lines<'a> {
 
 impl<'a> Lines<'a> {
     /// The value of the next line of this name.
-    #[inline]
     pub(super) fn next_named(&mut self, name: &str) -> Option<&'a [u8]> {
         if self.fields.has_long_lines() {
             return Some(self.find(|line| line.is_named(name))?.value);
@@ -120,21 +119,25 @@ impl Fields {
     #[inline(always)]
     fn start(&self, at: usize) -> usize {
         let place = self.starts_start() + 2 * at;
-        usize::from(u16::from_le_bytes([
-            self.block[place],
-            self.block[place + 1],
-        ]))
+        let start = self.block[place..].first_chunk();
+        usize::from(u16::from_le_bytes(*start.expect("lines follow")))
     }
 
     /// Where a line ends that begins at `start`.
     #[inline(always)]
     fn end(&self, at: usize, start: usize) -> usize {
-        if self.has_long_lines() {
-            end_of_line(self.lines(), start)
-        } else if at + 1 < self.len() {
-            self.start(at + 1)
-        } else {
-            self.lines().len()
+        match self.has_long_lines() {
+            true => end_of_line(self.lines(), start),
+            false => self.indexed_end(at),
+        }
+    }
+
+    /// The same as the index has it.
+    #[inline(always)]
+    fn indexed_end(&self, at: usize) -> usize {
+        match at + 1 < self.len() {
+            true => self.start(at + 1),
+            false => self.lines().len(),
         }
     }
 
@@ -154,24 +157,31 @@ impl Fields {
         Some((Line { name, value }, end))
     }
 
+    /// The first line of this name.
+    pub(super) fn find(&self, name: &str) -> Option<&[u8]> {
+        match self.has_long_lines() {
+            true => self.each().next_named(name),
+            false => Some(self.find_from(0, name)?.1),
+        }
+    }
+
     /// The first line of this name at `from` or behind, where lines have their starts in the index.
-    #[inline]
+    #[inline(always)]
     fn find_from(&self, from: usize, name: &str) -> Option<(usize, &[u8])> {
         const EACH: u64 = u64::from_le_bytes([1; 8]);
         const HIGHEST: u64 = EACH << 7;
         let count = self.len();
-        // The starts and the lines themselves are long enough for the last step not to end outside.
-        let lengths = &self.block[..count.next_multiple_of(8)];
         let wanted = EACH * u64::from(short_length(name.len()));
-        for (step, eight) in lengths.as_chunks().0.iter().enumerate().skip(from / 8) {
+        let mut step = from / 8 * 8;
+        let mut looked_at = u64::MAX << (from % 8 * 8);
+        while step < count {
+            // A line has five bytes at least and three in the index: eight for each, so the block does not end here.
+            let eight = self.block[step..].first_chunk()?;
             let different = u64::from_le_bytes(*eight) ^ wanted;
             // The highest bit of each byte that is zero. Others behind the first may have it too.
-            let mut candidates = different.wrapping_sub(EACH) & !different & HIGHEST;
-            if step == from / 8 {
-                candidates &= u64::MAX << (from % 8 * 8);
-            }
+            let mut candidates = different.wrapping_sub(EACH) & !different & HIGHEST & looked_at;
             while candidates != 0 {
-                let at = step * 8 + candidates.trailing_zeros() as usize / 8;
+                let at = step + candidates.trailing_zeros() as usize / 8;
                 if at >= count {
                     return None;
                 }
@@ -180,6 +190,8 @@ impl Fields {
                 }
                 candidates &= candidates - 1;
             }
+            looked_at = u64::MAX;
+            step += 8;
         }
         None
     }
@@ -189,11 +201,13 @@ impl Fields {
     fn value_at(&self, at: usize, name: &str) -> Option<&[u8]> {
         let start = self.start(at);
         let lines = self.lines();
-        let (found, rest) = lines[start..].split_at_checked(name.len())?;
-        if rest.first() != Some(&b':') || !found.eq_ignore_ascii_case(name.as_bytes()) {
+        let line = &lines[start..];
+        if line.get(name.len()) != Some(&b':')
+            || !line[..name.len()].eq_ignore_ascii_case(name.as_bytes())
+        {
             return None;
         }
-        Some(&lines[start + name.len() + 2..self.end(at, start) - 2])
+        Some(&lines[start + name.len() + 2..self.indexed_end(at) - 2])
     }
 }
 
