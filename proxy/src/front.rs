@@ -67,6 +67,8 @@ pub struct Front {
     /// hits need not format them.
     chooses_by_forwarded: AtomicBool,
     fetches: Arc<AtomicUsize>,
+    /// Threads that serve clients.
+    workers: AtomicUsize,
 }
 
 /// A fetch among those under way.
@@ -94,7 +96,13 @@ impl Front {
             next_xid: AtomicU64::new(1),
             chooses_by_forwarded: AtomicBool::new(false),
             fetches: Arc::default(),
+            workers: AtomicUsize::new(0),
         })
+    }
+
+    /// Takes note of how many threads serve clients.
+    pub fn note_workers(&self, count: usize) {
+        self.workers.store(count, Ordering::Relaxed);
     }
 
     /// Takes new settings for requests and fetches that begin from now on.
@@ -311,7 +319,7 @@ impl Gauges for Front {
             index_bytes,
             transit_bytes: self.settings().transit.held_bytes(),
             cache_bytes_max: self.store.memory_bytes(),
-            threads: tokio::runtime::Handle::current().metrics().num_workers() as u64,
+            threads: self.workers.load(Ordering::Relaxed) as u64,
         }
     }
 }
