@@ -67,6 +67,8 @@ fn serve(
             false => (Inherited::default(), None),
         };
         let server = Server::bind(config, inherited).await?;
+        // Never dropped: giving back a full cache object by object takes seconds, and the process ends anyway.
+        std::mem::forget(server.control());
         for address in server.addresses() {
             tracing::info!(%address, "listening");
         }
