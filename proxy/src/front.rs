@@ -65,6 +65,8 @@ pub struct Front {
     /// hits need not format them.
     chooses_by_forwarded: AtomicBool,
     fetches: Arc<AtomicUsize>,
+    /// Threads that serve clients.
+    workers: AtomicUsize,
 }
 
 /// The number of a new transaction: no two of the process have the same. Each thread takes a thousand at a time, so that
@@ -126,7 +128,13 @@ impl Front {
             current: ArcSwap::from_pointee(current),
             chooses_by_forwarded: AtomicBool::new(false),
             fetches: Arc::default(),
+            workers: AtomicUsize::new(0),
         })
+    }
+
+    /// Takes note of how many threads serve clients.
+    pub fn note_workers(&self, count: usize) {
+        self.workers.store(count, Ordering::Relaxed);
     }
 
     /// Takes new settings for requests and fetches that begin from now on.
@@ -336,7 +344,7 @@ impl Gauges for Front {
             index_bytes,
             transit_bytes: self.settings().transit.held_bytes(),
             cache_bytes_max: self.store.memory_bytes(),
-            threads: tokio::runtime::Handle::current().metrics().num_workers() as u64,
+            threads: self.workers.load(Ordering::Relaxed) as u64,
         }
     }
 }

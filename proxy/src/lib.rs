@@ -31,6 +31,7 @@ pub mod metrics;
 pub mod ops;
 mod settings;
 pub mod tls;
+mod workers;
 
 pub mod server;
 

@@ -8,7 +8,9 @@
 pub mod handover;
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +26,7 @@ use tokio::time::timeout;
 
 use crate::metrics::{Counter, Metrics, SessionClose};
 use crate::tls::{CertificateStore, session};
+use crate::workers::Workers;
 use handover::Inherited;
 
 /// After a failed accept (out of file descriptors, mostly): how long others get to free some.
@@ -55,6 +58,12 @@ pub struct Listener {
 enum Socket {
     Tcp(TcpListener),
     Unix(UnixListener),
+}
+
+/// A client's socket that no runtime watches yet: that is for the thread that is going to serve it.
+enum Accepted {
+    Tcp(std::net::TcpStream, SocketAddr),
+    Unix(UnixStream),
 }
 
 #[derive(Clone)]
@@ -152,10 +161,11 @@ impl Listener {
         }
     }
 
-    /// Accepts until `shutdown` turns true, and serves each connection in a task of its own. A connection is
+    /// Accepts until `shutdown` turns true, and serves each connection on one of the workers. A connection is
     /// accepted only when one of `places` is free; further ones wait in the kernel's queue.
-    pub async fn run<F>(
+    pub(crate) async fn run<F>(
         self,
+        workers: Arc<Workers>,
         places: Arc<Semaphore>,
         metrics: Arc<Metrics>,
         mut shutdown: watch::Receiver<bool>,
@@ -168,7 +178,7 @@ impl Listener {
                 accepted = self.accept(&places) => accepted,
                 _ = shutdown.wait_for(|begun| *begun) => return,
             };
-            let (place, stream) = match accepted {
+            let (place, socket) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     metrics.count(Counter::SessionsFailed);
@@ -180,8 +190,15 @@ impl Listener {
             metrics.count(Counter::SessionsAccepted);
             let (tls, serve, protocols) = (self.tls.clone(), serve.clone(), self.protocols);
             let metrics = Arc::clone(&metrics);
-            tokio::spawn(async move {
-                match secure(tls, stream).await {
+            workers.spawn(async move {
+                let secured = match socket.into_stream() {
+                    Ok(stream) => secure(tls, stream).await,
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot serve a connection");
+                        Err(SessionClose::WriteError)
+                    }
+                };
+                match secured {
                     Ok(stream) => serve(stream, protocols).await,
                     Err(close) => metrics.session_closed(close),
                 }
@@ -193,27 +210,43 @@ impl Listener {
     async fn accept(
         &self,
         places: &Arc<Semaphore>,
-    ) -> io::Result<(OwnedSemaphorePermit, L4Stream)> {
+    ) -> io::Result<(OwnedSemaphorePermit, Accepted)> {
         let place = Arc::clone(places)
             .acquire_owned()
             .await
             .expect("this semaphore is never closed");
-        let stream = match &self.socket {
+        let accepted = match &self.socket {
             Socket::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 // Small writes are whole answers: nothing is gained by waiting for more.
                 stream.set_nodelay(true)?;
-                let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
-                let _ = digest.peer_addr.set(Some(peer.into()));
-                with_digest(L4Stream::from(stream), digest)
+                Accepted::Tcp(stream.into_std()?, peer)
             }
             Socket::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
-                let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
-                with_digest(L4Stream::from(stream), digest)
+                Accepted::Unix(stream.into_std()?)
             }
         };
-        Ok((place, stream))
+        Ok((place, accepted))
+    }
+}
+
+impl Accepted {
+    /// Has the runtime of the calling task watch the socket.
+    fn into_stream(self) -> io::Result<L4Stream> {
+        Ok(match self {
+            Accepted::Tcp(stream, peer) => {
+                let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
+                let _ = digest.peer_addr.set(Some(peer.into()));
+                let stream = tokio::net::TcpStream::from_std(stream)?;
+                with_digest(L4Stream::from(stream), digest)
+            }
+            Accepted::Unix(stream) => {
+                let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
+                let stream = tokio::net::UnixStream::from_std(stream)?;
+                with_digest(L4Stream::from(stream), digest)
+            }
+        })
     }
 }
 
@@ -244,7 +277,7 @@ impl Socket {
 /// Binds a Unix socket; one that a dead process left behind is removed first.
 fn bind_unix(path: &PathBuf) -> io::Result<std::os::unix::net::UnixListener> {
     use std::os::unix::fs::FileTypeExt;
-    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::os::unix::net::UnixListener;
     match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             let is_socket =

@@ -50,11 +50,10 @@ fn serve(
     overrides: Overrides,
     upgrade: bool,
 ) -> anyhow::Result<()> {
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    if config.server.threads > 0 {
-        runtime.worker_threads(config.server.threads);
-    }
-    let runtime = runtime
+    // For all but the clients, whose threads have their own. Of the kind that lets a task block while listeners are
+    // handed over.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
         .enable_all()
         .thread_name("lacquer")
         .build()
@@ -68,6 +67,8 @@ fn serve(
             false => (Inherited::default(), None),
         };
         let server = Server::bind(config, inherited).await?;
+        // Never dropped: giving back a full cache object by object takes seconds, and the process ends anyway.
+        std::mem::forget(server.control());
         for address in server.addresses() {
             tracing::info!(%address, "listening");
         }

@@ -43,6 +43,10 @@ use crate::settings;
 use crate::store::Store;
 use crate::time::Timestamp;
 use crate::tls::{CertificateErrors, CertificateFiles, CertificateStore};
+use crate::workers::Workers;
+
+/// How long threads get to drop what still runs when the drain deadline has passed.
+const WORKERS_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why the front door does not start, or does not take new settings.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +59,8 @@ pub enum ServerError {
     Certificates(#[from] CertificateErrors),
     #[error(transparent)]
     AccessLog(#[from] AccessLogError),
+    #[error("cannot start threads")]
+    Threads(#[source] std::io::Error),
     #[error("cannot serve metrics on {address}")]
     Metrics {
         address: SocketAddr,
@@ -67,6 +73,7 @@ pub enum ServerError {
 pub struct Server {
     listeners: Vec<Listener>,
     ops: Option<OpsServer>,
+    workers: Workers,
     control: Control,
     shutdown: watch::Sender<bool>,
     places: Arc<Semaphore>,
@@ -148,6 +155,8 @@ impl Server {
             .iter()
             .map(|listen| Listener::bind(listen, &tls, &mut inherited))
             .collect::<Result<Vec<_>, _>>()?;
+        let workers = Workers::start(config.server.threads).map_err(ServerError::Threads)?;
+        front.note_workers(workers.count());
         let places_max =
             u32::try_from(config.limits.connections_max.get()).unwrap_or(u32::MAX >> 3);
         let readiness = Arc::new(Readiness::new(Arc::clone(&front) as _));
@@ -164,6 +173,7 @@ impl Server {
         Ok(Server {
             listeners,
             ops,
+            workers,
             control,
             shutdown: watch::Sender::new(false),
             places: Arc::new(Semaphore::new(places_max as usize)),
@@ -205,11 +215,11 @@ impl Server {
         let Server {
             listeners,
             ops,
+            workers,
             control,
             shutdown,
             places,
             places_max,
-            ..
         } = self;
         let inner = &control.0;
         let mut background = JoinSet::new();
@@ -235,6 +245,7 @@ impl Server {
             background
                 .spawn(async move { ops.serve(Arc::new(exporter), readiness, stopped).await });
         }
+        let workers = Arc::new(workers);
         let mut accepting = JoinSet::new();
         for listener in listeners {
             let control = control.clone();
@@ -242,7 +253,8 @@ impl Server {
             let serve =
                 move |stream, protocols| serve(control.clone(), stream, protocols, signal.clone());
             let (places, metrics) = (Arc::clone(&places), Arc::clone(&inner.front.metrics));
-            accepting.spawn(listener.run(places, metrics, shutdown.subscribe(), serve));
+            let workers = Arc::clone(&workers);
+            accepting.spawn(listener.run(workers, places, metrics, shutdown.subscribe(), serve));
         }
         inner.readiness.set_phase(Phase::Accepting);
         stop.await;
@@ -260,6 +272,9 @@ impl Server {
                 connections = left,
                 "drain deadline passed, cutting connections"
             );
+        }
+        if let Some(workers) = Arc::into_inner(workers) {
+            workers.stop(WORKERS_PATIENCE).await;
         }
         let _ = ops_stop.send(());
         inner.current.lock().pool_running.send_replace(true);

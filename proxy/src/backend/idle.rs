@@ -16,10 +16,14 @@ use pingora_core::protocols::Stream;
 use tokio::io::AsyncReadExt;
 
 use super::wire::Timer;
+use crate::metrics::thread_slot;
 
 /// How often connections are looked for that nobody is going to use: their time is over, or their server has
 /// closed them.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How many are looked at for one that belongs to the calling thread.
+const LOOKED_AT_MAX: usize = 32;
 
 /// Idle connections of one pool.
 #[derive(Debug)]
@@ -47,6 +51,8 @@ enum Sweep {
 #[derive(Debug)]
 struct Idle {
     stream: Stream,
+    /// Whose runtime watches it.
+    thread: usize,
     /// For the waits of its next request.
     timer: Timer,
     since: Instant,
@@ -76,15 +82,22 @@ impl IdleConnections {
         })
     }
 
-    /// The connection to this address that was used last, if one is open still.
+    /// The connection to this address that was used last, if one is open still; rather one of the calling thread's
+    /// own, since what comes on another's has to wake two threads.
     pub(super) fn take(&self, address: u64, now: Instant) -> Option<(Stream, Timer)> {
+        let thread = thread_slot();
         let mut dead = Vec::new();
         let mut shelves = self.shelves.lock();
         let mut taken = None;
-        while let Some(mut idle) = shelves.by_address.get_mut(&address)?.pop_back() {
+        while let Some(mut idle) = take_last(shelves.by_address.get_mut(&address)?, thread) {
             shelves.count -= 1;
             if idle.is_usable(now) {
-                taken = Some((idle.stream, idle.timer));
+                let timer = match idle.thread == thread {
+                    true => idle.timer,
+                    // It belongs to the other thread's runtime.
+                    false => Timer::default(),
+                };
+                taken = Some((idle.stream, timer));
                 break;
             }
             dead.push(idle);
@@ -106,6 +119,7 @@ impl IdleConnections {
         let now = Instant::now();
         let idle = Idle {
             stream,
+            thread: thread_slot(),
             timer,
             since: now,
             until: now.checked_add(idle_max),
@@ -148,6 +162,15 @@ impl IdleConnections {
             shelves.sweep = Sweep::Resting;
         }
         shelves.sweep
+    }
+}
+
+/// Of those used last, one that this thread has put there; else the very last.
+fn take_last(shelf: &mut VecDeque<Idle>, thread: usize) -> Option<Idle> {
+    let mut recent = shelf.iter().enumerate().rev().take(LOOKED_AT_MAX);
+    match recent.find(|(_, idle)| idle.thread == thread) {
+        Some((at, _)) => shelf.remove(at),
+        None => shelf.pop_back(),
     }
 }
 

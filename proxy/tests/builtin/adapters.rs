@@ -24,12 +24,7 @@ const CHANGED: &str = "Sat, 01 Nov 2025 00:00:00 GMT";
 const DATED: &str = "Sun, 02 Nov 2025 00:00:00 GMT";
 
 /// Method, target, fields, body.
-type Row = (
-    &'static str,
-    &'static str,
-    Lines<'static>,
-    &'static str,
-);
+type Row = (&'static str, &'static str, Lines<'static>, &'static str);
 
 const ROWS: [Row; 33] = [
     ("GET", "/page", &[], ""),
@@ -44,7 +39,12 @@ const ROWS: [Row; 33] = [
     ("GET", "/page", &[("Range", "bytes=1-2")], ""),
     ("GET", "/page", &[("Range", "bytes=0-0,2-3")], ""),
     ("GET", "/page", &[("Range", "bytes=90-")], ""),
-    ("GET", "/page", &[("Range", "bytes=1-2"), ("If-Range", TAG)], ""),
+    (
+        "GET",
+        "/page",
+        &[("Range", "bytes=1-2"), ("If-Range", TAG)],
+        "",
+    ),
     ("GET", "/page", &[("Cache-Control", "no-cache")], ""),
     ("GET", "/page", &[("Cookie", "a=b"), ("Accept", "*/*")], ""),
     ("GET", "/none", &[("Cache-Control", "only-if-cached")], ""),
@@ -102,7 +102,11 @@ fn comparable<'a>(fields: impl Iterator<Item = (&'a str, &'a [u8])>) -> BTreeMap
             "x-varnish" => value.split(' ').map(|_| "N").collect::<Vec<_>>().join(" "),
             // Its seconds run; what else it says has to be the same.
             "cache-status" | "age" => value.replace(|byte: char| byte.is_ascii_digit(), ""),
-            "content-type" => value.split("boundary=").next().unwrap_or_default().to_owned(),
+            "content-type" => value
+                .split("boundary=")
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
             _ => value.into_owned(),
         };
         let line = comparable.entry(name).or_default();
@@ -126,7 +130,10 @@ fn asked(backend: &Backend) -> Vec<Asked> {
     let seen = backend.seen();
     let asked = seen.iter().map(|seen| {
         let echo = seen.echo();
-        let fields = echo.lines().skip(1).filter_map(|line| line.split_once(": "));
+        let fields = echo
+            .lines()
+            .skip(1)
+            .filter_map(|line| line.split_once(": "));
         let fields = fields
             // The version that the client spoke, and the server's number.
             .filter(|(name, _)| !matches!(*name, "Via" | "X-Varnish"))
@@ -159,7 +166,13 @@ async fn both_protocols_get_the_same_replies_and_ask_the_same() {
         let trailers = reply.trailers.unwrap_or_default();
         let by_http1 = Got {
             status: reply.head.status,
-            fields: comparable(reply.head.fields.iter().map(|field| (field.name, field.value))),
+            fields: comparable(
+                reply
+                    .head
+                    .fields
+                    .iter()
+                    .map(|field| (field.name, field.value)),
+            ),
             body: without_boundary(&reply.body),
             trailers: comparable(trailers.iter().map(|field| (field.name, field.value))),
         };
