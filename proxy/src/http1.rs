@@ -23,11 +23,11 @@ mod tests;
 pub(crate) use control::{is_disguised_framing, parse_length};
 pub(crate) use decode::has_forbidden_trailer;
 pub use decode::{Decoded, Decoder};
+pub(crate) use encode::write_chosen_fields;
 pub use encode::{
     CHUNK_END, SentFraming, write_chunk_head, write_field, write_fields, write_last_chunk,
     write_request_head, write_response_head, write_status_line,
 };
-pub(crate) use encode::{write_chosen_fields, write_framing};
 pub use error::{BadBody, BadResponse, Malformed, Refused};
 pub use request::{Expectation, ParsedRequest, parse_request, parse_request_into};
 pub use response::{ParsedResponse, parse_response};

@@ -99,13 +99,13 @@ impl<'a> OutgoingHead<'a> {
     }
 
     /// Another line, behind those that are there.
-    #[inline]
+    #[inline(always)]
     pub fn append(&mut self, name: &str, value: impl AsRef<[u8]>) {
         self.append_with(name, |out| out.extend_from_slice(value.as_ref()));
     }
 
     /// [`OutgoingHead::append`] of a value that is written where it is to stand.
-    #[inline]
+    #[inline(always)]
     pub fn append_with(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
         match is_of_the_head(name) {
             true => self.to_mut().fields.append_with(name, write),
@@ -114,13 +114,13 @@ impl<'a> OutgoingHead<'a> {
     }
 
     /// One line in place of all of this name.
-    #[inline]
+    #[inline(always)]
     pub fn set(&mut self, name: &str, value: impl AsRef<[u8]>) {
         self.remove(name);
         self.append(name, value);
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn remove(&mut self, name: &str) {
         if self.stored.fields.contains(name) {
             self.to_mut().fields.remove(name);

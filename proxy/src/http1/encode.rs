@@ -108,7 +108,7 @@ pub(crate) fn write_chosen_fields<'a>(
 }
 
 /// Appends the field that announces the framing, where there is one.
-pub(crate) fn write_framing(out: &mut Vec<u8>, framing: SentFraming) {
+fn write_framing(out: &mut Vec<u8>, framing: SentFraming) {
     match framing {
         SentFraming::Nothing | SentFraming::Described => {}
         SentFraming::Length(length) => {

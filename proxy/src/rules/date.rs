@@ -124,7 +124,22 @@ fn time(text: &[u8]) -> Option<u64> {
 }
 
 fn month(name: &[u8]) -> Option<u64> {
-    Some(position(&MONTHS, name)? as u64 + 1)
+    let name: [u8; 3] = name.try_into().ok()?;
+    Some(match &name.map(|byte| byte.to_ascii_lowercase()) {
+        b"jan" => 1,
+        b"feb" => 2,
+        b"mar" => 3,
+        b"apr" => 4,
+        b"may" => 5,
+        b"jun" => 6,
+        b"jul" => 7,
+        b"aug" => 8,
+        b"sep" => 9,
+        b"oct" => 10,
+        b"nov" => 11,
+        b"dec" => 12,
+        _ => return None,
+    })
 }
 
 fn position(names: &[&str], name: &[u8]) -> Option<usize> {

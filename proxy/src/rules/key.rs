@@ -81,8 +81,20 @@ pub fn primary_key(scheme: Scheme, authority: &str, target: &str) -> PrimaryKey 
 
 /// Host in lower case, the port only where it is not the scheme's own. Borrowed when nothing changes.
 pub fn canonical_authority(scheme: Scheme, authority: &str) -> Cow<'_, str> {
+    // Authorities are short: one loop over them costs less than a call that is made for long texts.
+    let mut colon = None;
+    let mut has_upper = false;
+    for (place, byte) in authority.bytes().enumerate() {
+        has_upper |= byte.is_ascii_uppercase();
+        if byte == b':' {
+            colon = Some(place);
+        }
+    }
     // Of a bare IPv6 address this splits off its last group and the bracket, which is no number.
-    let (host, port) = authority.rsplit_once(':').unwrap_or((authority, ""));
+    let (host, port) = match colon {
+        Some(colon) => (&authority[..colon], &authority[colon + 1..]),
+        None => (authority, ""),
+    };
     let canonical = match decimal(port.as_bytes()) {
         Some(number) if number == u64::from(scheme.default_port()) => host,
         // Leading zeros are taken out by writing the number anew.
@@ -92,11 +104,7 @@ pub fn canonical_authority(scheme: Scheme, authority: &str) -> Cow<'_, str> {
         None if port.is_empty() => host,
         _ => authority,
     };
-    // Without a way out in the middle, so that many bytes are looked at in one step.
-    let upper = canonical
-        .bytes()
-        .fold(false, |found, byte| found | byte.is_ascii_uppercase());
-    match upper {
+    match has_upper {
         true => Cow::Owned(canonical.to_ascii_lowercase()),
         false => Cow::Borrowed(canonical),
     }
