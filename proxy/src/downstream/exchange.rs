@@ -94,9 +94,9 @@ impl Exchange {
         }
     }
 
-    pub(super) fn http2(stream: Http2) -> Exchange {
+    pub(super) fn http2(stream: Box<Http2>) -> Exchange {
         Exchange {
-            protocol: Protocol::Http2(Box::new(stream)),
+            protocol: Protocol::Http2(stream),
         }
     }
 
@@ -130,9 +130,7 @@ impl Exchange {
 
     /// Gives back what [`Exchange::take_head`] and [`Exchange::take_memory`] gave: the next request is read into it.
     pub fn give_back(&mut self, head: RequestHead, memory: Fields) {
-        if let Protocol::Http1(connection) = &mut self.protocol {
-            connection.give_back(head, memory);
-        }
+        each!(&mut self.protocol, inner => inner.give_back(head, memory));
     }
 
     pub fn info(&self) -> &Arc<ConnectionInfo> {
@@ -210,10 +208,7 @@ impl Exchange {
 
     /// Memory for the fields of an [`OutgoingHead`], which [`Exchange::give_back`] takes back.
     pub fn take_memory(&mut self) -> Fields {
-        match &mut self.protocol {
-            Protocol::Http1(connection) => connection.take_memory(),
-            Protocol::Http2(_) => Fields::new(),
-        }
+        each!(&mut self.protocol, inner => inner.take_memory())
     }
 
     /// Sends a piece of body; returns when the client's connection has taken it, but may keep the last one for
@@ -255,7 +250,7 @@ impl Exchange {
         Served::ended(match self.protocol {
             Protocol::Http1(connection) => connection.aborted(),
             Protocol::Http2(mut stream) => {
-                stream.reset(h2::Reason::INTERNAL_ERROR);
+                stream.reset();
                 End::ReplyFailed
             }
         })
