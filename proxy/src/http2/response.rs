@@ -75,7 +75,7 @@ pub fn size_of_start(status: u16) -> u64 {
 }
 
 fn write_status(out: &mut Vec<u8>, status: u16) {
-    const STATUS: usize = 8;
+    const STATUS: u8 = 8;
     let index = match status {
         200 => 8,
         204 => 9,
@@ -92,20 +92,38 @@ fn write_status(out: &mut Vec<u8>, status: u16) {
     write_integer(out, 0x80, 7, index);
 }
 
-fn write_indexed(out: &mut Vec<u8>, index: usize, value: &[u8]) {
+fn write_indexed(out: &mut Vec<u8>, index: u8, value: &[u8]) {
     write_named(out, WITHOUT_INDEXING, index, value);
 }
 
-fn write_named(out: &mut Vec<u8>, first: u8, index: usize, value: &[u8]) {
-    write_integer(out, first, 4, index);
-    write_integer(out, 0, 7, value.len());
+/// Lengths below this are one byte (RFC 7541 §5.1).
+const SHORT_MAX: usize = 127;
+
+#[inline]
+fn write_named(out: &mut Vec<u8>, first: u8, index: u8, value: &[u8]) {
+    // As `write_integer` has it, but in one step for nearly every field.
+    match (index.checked_sub(15), value.len()) {
+        (None, length @ ..SHORT_MAX) => out.extend_from_slice(&[first | index, length as u8]),
+        (Some(rest), length @ ..SHORT_MAX) => {
+            out.extend_from_slice(&[first | 15, rest, length as u8]);
+        }
+        (_, length) => {
+            write_integer(out, first, 4, usize::from(index));
+            write_integer(out, 0, 7, length);
+        }
+    }
     out.extend_from_slice(value);
 }
 
 /// RFC 9113 §8.2.1: names in lower case.
 fn write_literal(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    out.push(WITHOUT_INDEXING);
-    write_integer(out, 0, 7, name.len());
+    match name.len() {
+        length @ ..SHORT_MAX => out.extend_from_slice(&[WITHOUT_INDEXING, length as u8]),
+        length => {
+            out.push(WITHOUT_INDEXING);
+            write_integer(out, 0, 7, length);
+        }
+    }
     let start = out.len();
     out.extend_from_slice(name);
     out[start..].make_ascii_lowercase();
@@ -122,64 +140,81 @@ enum Class {
     Date,
     /// Whose value stays out of all tables.
     Secret,
-    /// It has this index (RFC 7541, appendix A).
-    Static(usize),
+    /// It has this index (RFC 7541, appendix A), which is above 14 and below 143.
+    Static(u8),
     Other,
 }
 
-const CONTENT_LENGTH: usize = 28;
-const DATE: usize = 33;
-const SET_COOKIE: usize = 55;
+const CONTENT_LENGTH: u8 = 28;
+const DATE: u8 = 33;
+const SET_COOKIE: u8 = 55;
 
-/// The length leaves at most three names to compare with.
+/// The first of these names that this one is.
+macro_rules! first_of {
+    ($name:ident: $($known:literal => $class:expr),+ $(,)?) => {
+        match $name {
+            $(name if is(name, $known) => $class,)+
+            _ => Class::Other,
+        }
+    };
+}
+
+/// The length leaves at most five names to compare with.
 fn class(name: &[u8]) -> Class {
     use Class::{OfHttp1, Static};
-    let candidates: &[(&str, Class)] = match name.len() {
-        3 => &[("age", Static(21)), ("via", Static(60))],
-        4 => &[
-            ("date", Class::Date),
-            ("etag", Static(34)),
-            ("vary", Static(59)),
-            ("link", Static(45)),
-        ],
-        5 => &[("allow", Static(22))],
-        6 => &[("server", Static(54))],
-        7 => &[
-            ("expires", Static(36)),
-            ("refresh", Static(52)),
-            ("upgrade", OfHttp1),
-        ],
-        8 => &[("location", Static(46))],
-        10 => &[
-            ("set-cookie", Class::Secret),
-            ("connection", OfHttp1),
-            ("keep-alive", OfHttp1),
-        ],
-        11 => &[("retry-after", Static(53))],
-        12 => &[("content-type", Static(31))],
-        13 => &[
-            ("cache-control", Static(24)),
-            ("last-modified", Static(44)),
-            ("accept-ranges", Static(18)),
-            ("content-range", Static(30)),
-        ],
-        14 => &[("content-length", Class::Length)],
-        16 => &[
-            ("content-encoding", Static(26)),
-            ("content-language", Static(27)),
-            ("content-location", Static(29)),
-            ("www-authenticate", Static(61)),
-            ("proxy-connection", OfHttp1),
-        ],
-        17 => &[("transfer-encoding", OfHttp1)],
-        18 => &[("proxy-authenticate", Static(48))],
-        19 => &[("content-disposition", Static(25))],
-        25 => &[("strict-transport-security", Static(56))],
-        27 => &[("access-control-allow-origin", Static(20))],
-        _ => &[],
+    match name.len() {
+        3 => first_of!(name: b"age" => Static(21), b"via" => Static(60)),
+        4 => first_of!(name:
+            b"date" => Class::Date,
+            b"etag" => Static(34),
+            b"vary" => Static(59),
+            b"link" => Static(45),
+        ),
+        5 => first_of!(name: b"allow" => Static(22)),
+        6 => first_of!(name: b"server" => Static(54)),
+        7 => first_of!(name:
+            b"expires" => Static(36),
+            b"refresh" => Static(52),
+            b"upgrade" => OfHttp1,
+        ),
+        8 => first_of!(name: b"location" => Static(46)),
+        10 => first_of!(name:
+            b"set-cookie" => Class::Secret,
+            b"connection" => OfHttp1,
+            b"keep-alive" => OfHttp1,
+        ),
+        11 => first_of!(name: b"retry-after" => Static(53)),
+        12 => first_of!(name: b"content-type" => Static(31)),
+        13 => first_of!(name:
+            b"cache-control" => Static(24),
+            b"last-modified" => Static(44),
+            b"accept-ranges" => Static(18),
+            b"content-range" => Static(30),
+        ),
+        14 => first_of!(name: b"content-length" => Class::Length),
+        16 => first_of!(name:
+            b"content-encoding" => Static(26),
+            b"content-language" => Static(27),
+            b"content-location" => Static(29),
+            b"www-authenticate" => Static(61),
+            b"proxy-connection" => OfHttp1,
+        ),
+        17 => first_of!(name: b"transfer-encoding" => OfHttp1),
+        18 => first_of!(name: b"proxy-authenticate" => Static(48)),
+        19 => first_of!(name: b"content-disposition" => Static(25)),
+        25 => first_of!(name: b"strict-transport-security" => Static(56)),
+        27 => first_of!(name: b"access-control-allow-origin" => Static(20)),
+        _ => Class::Other,
+    }
+}
+
+/// Whether a token is this one, of small letters and hyphens, without regard to case. No other byte of a token becomes
+/// one of them with the bit of small letters set; and without a way out in the middle this is a few instructions.
+#[inline(always)]
+fn is<const N: usize>(name: &[u8], known: &[u8; N]) -> bool {
+    let Ok(name) = <&[u8; N]>::try_from(name) else {
+        return false;
     };
-    candidates
-        .iter()
-        .find(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes()))
-        .map_or(Class::Other, |(_, class)| *class)
+    let pairs = name.iter().zip(known);
+    pairs.fold(0, |differs, (byte, known)| differs | (byte | 0x20) ^ known) == 0
 }

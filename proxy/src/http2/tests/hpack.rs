@@ -25,8 +25,11 @@ fn bytes(hex: &str) -> Vec<u8> {
         .collect()
 }
 
-/// Decodes blocks one after the other; each is to give these fields and leave a table of this size.
-fn check(table_max: Option<&str>, blocks: &[(&str, &[(&str, &str)], usize)]) {
+/// A block, the fields it is to give, and the size of the table that it is to leave.
+type Step<'a> = (&'a str, &'a [(&'a str, &'a str)], usize);
+
+/// Decodes blocks one after the other.
+fn check(table_max: Option<&str>, blocks: &[Step<'_>]) {
     let mut decoder = Decoder::new();
     if let Some(resize) = table_max {
         assert_eq!(decode(&mut decoder, &bytes(resize)), Ok(Vec::new()));
