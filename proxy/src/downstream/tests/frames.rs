@@ -940,5 +940,8 @@ async fn no_bytes_make_a_connection_hang_or_the_server_fail() {
     while let Ok(event) = server.events.try_recv() {
         assert_ne!(event, "panicked");
     }
-    check(&mut server, "the next client", &[], GoesOn).await;
+    let mut raw = Raw::open(&server).await;
+    raw.send(get(1, "/hello")).await;
+    let frames = raw.until(|frame| frame.kind == DATA).await;
+    assert_eq!(frames.last().unwrap().payload, b"hello");
 }
