@@ -85,6 +85,8 @@ impl Ending {
 
 struct Connection<H> {
     stream: Stream,
+    /// What is being written.
+    sending: Output,
     needs_flush: bool,
     input: BytesMut,
     read_bytes: usize,
@@ -136,6 +138,7 @@ impl<H: Handler> Connection<H> {
         }
         Connection {
             stream: io.stream,
+            sending: Output::new(takes_slices),
             needs_flush: false,
             input: io.prefix,
             read_bytes: READ_BYTES_MIN,
@@ -214,7 +217,7 @@ impl<H: Handler> Connection<H> {
     fn is_done(&self) -> bool {
         match self.ending {
             Ending::No | Ending::Announced(_) => false,
-            Ending::Final(_) => self.shared.lock().streams() == 0,
+            Ending::Final(_) => self.shared.lock().is_done(),
             Ending::AtOnce(_) => true,
         }
     }
@@ -310,30 +313,36 @@ impl<H: Handler> Connection<H> {
     /// Moves bodies to the output and writes it, until there is nothing left that may be sent.
     fn poll_flush(&mut self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
         loop {
-            let mut state = self.shared.lock();
-            state.look();
-            state.pump();
-            if state.output.queued() == 0 {
-                state.output.shrink();
+            if self.sending.queued() == 0 && !self.shared.lock().take_output(&mut self.sending) {
+                self.sending.shrink();
                 break;
             }
+            let written = self.poll_write(cx);
+            self.shared.lock().sent_but(self.sending.queued());
+            ready!(written)?;
+        }
+        if self.needs_flush {
+            ready!(Pin::new(&mut *self.stream).poll_flush(cx))?;
+            self.needs_flush = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes what was taken out of the output.
+    fn poll_write(&mut self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        while self.sending.queued() > 0 {
             let stream = Pin::new(&mut *self.stream);
-            let written = match state.output.whole() {
+            let written = match self.sending.whole() {
                 Some(bytes) => stream.poll_write(cx, bytes),
-                None => stream.poll_write_vectored(cx, &state.output.slices()),
+                None => stream.poll_write_vectored(cx, &self.sending.slices()),
             };
             let count = ready!(written)?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            state.sent(count);
-            drop(state);
+            self.sending.advance(count);
             self.needs_flush = true;
             self.write_timer.restart();
-        }
-        if self.needs_flush {
-            ready!(Pin::new(&mut *self.stream).poll_flush(cx))?;
-            self.needs_flush = false;
         }
         Poll::Ready(Ok(()))
     }

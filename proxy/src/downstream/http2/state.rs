@@ -49,6 +49,8 @@ impl Shared {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) output: Output,
+    /// Bytes that the connection's task has taken out of it and not yet sent.
+    in_flight: usize,
     /// All that were ever open at once, with their memory.
     slots: Vec<Stream>,
     free: Vec<usize>,
@@ -90,6 +92,7 @@ impl State {
     fn new(output: Output, settings: &Http2Settings) -> State {
         State {
             output,
+            in_flight: 0,
             slots: Vec::new(),
             free: Vec::new(),
             by_id: Vec::new(),
@@ -132,15 +135,10 @@ impl State {
         }
     }
 
-    /// The connection's task looks at all there is.
-    pub(super) fn look(&mut self) {
-        self.is_touched = false;
-    }
-
     /// The connection's task ends its round, unless there is something that it has not looked at.
     pub(super) fn sleep(&mut self) -> bool {
-        self.is_awake = self.is_touched;
-        !self.is_touched
+        self.is_awake = std::mem::take(&mut self.is_touched);
+        !self.is_awake
     }
 
     /// Has the connection's task look again.
@@ -157,13 +155,33 @@ impl State {
         self.by_id.len()
     }
 
+    /// No stream has a handler, and nothing waits to be sent.
+    pub(super) fn is_done(&self) -> bool {
+        self.by_id.is_empty() && self.output.queued() + self.in_flight == 0
+    }
+
     /// Streams that count for the client's limit.
     pub(super) fn open_streams(&self) -> usize {
         self.open
     }
 
     pub(super) fn has_much_output(&self) -> bool {
-        self.output.queued() >= OUTPUT_BYTES_MAX
+        self.output.queued() + self.in_flight >= OUTPUT_BYTES_MAX
+    }
+
+    /// Moves bodies to the output, and the output to `sending`, which is empty: it is sent without the lock. Says whether
+    /// there is any.
+    pub(super) fn take_output(&mut self, sending: &mut Output) -> bool {
+        self.in_flight = 0;
+        self.is_touched = false;
+        self.pump();
+        if self.output.queued() == 0 {
+            self.output.shrink();
+            return false;
+        }
+        std::mem::swap(&mut self.output, sending);
+        self.in_flight = sending.queued();
+        true
     }
 
     /// Waits for the output to become short enough for another frame of the handler's own making.
@@ -176,9 +194,9 @@ impl State {
         Poll::Pending
     }
 
-    /// So many bytes of the output are sent.
-    pub(super) fn sent(&mut self, bytes: usize) {
-        self.output.advance(bytes);
+    /// So much of what was taken out is left.
+    pub(super) fn sent_but(&mut self, bytes: usize) {
+        self.in_flight = bytes;
         if !self.crowd.is_empty() && !self.has_much_output() {
             self.crowd.drain(..).for_each(Waker::wake);
         }

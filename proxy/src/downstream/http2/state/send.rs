@@ -5,8 +5,8 @@ use std::task::Context;
 use bytes::Bytes;
 
 use super::super::super::error::ClientError;
+use super::State;
 use super::stream::StreamKey;
-use super::{OUTPUT_BYTES_MAX, State};
 use crate::http2::{ErrorCode, FRAME_HEAD_BYTES, Kind, flags, write_frame_head, write_table_size};
 
 /// How far the end of a reply is.
@@ -191,11 +191,11 @@ impl State {
     }
 
     pub(super) fn can_pump(&self) -> bool {
-        !self.ready.is_empty() && self.send_window > 0 && self.output.queued() < OUTPUT_BYTES_MAX
+        !self.ready.is_empty() && self.send_window > 0 && !self.has_much_output()
     }
 
     /// Moves bodies to the output, a frame of each stream in turn.
-    pub(in super::super) fn pump(&mut self) {
+    pub(super) fn pump(&mut self) {
         while self.can_pump()
             && let Some(slot) = self.ready.pop_front()
         {
@@ -219,11 +219,12 @@ impl State {
 
     /// One frame of a piece that is the first of its queue; gives what is left of it.
     fn send_some(&mut self, slot: usize, mut piece: Bytes) -> Option<Bytes> {
+        let is_full = self.has_much_output();
         let stream = &mut self.slots[slot];
         let window = stream.send_window.min(self.send_window);
         let window = usize::try_from(window).unwrap_or(0);
         let length = piece.len().min(window).min(self.frame_bytes_max);
-        if length == 0 || self.output.queued() >= OUTPUT_BYTES_MAX {
+        if length == 0 || is_full {
             return Some(piece);
         }
         let rest = piece.split_off(length);
