@@ -104,7 +104,15 @@ impl Siege {
     async fn end(mut self, asked_max: usize) {
         assert!(self.front.process.ended().is_none(), "it has ended");
         // At least one more round after the attack.
-        sleep(Duration::from_millis(50)).await;
+        let rounds = || {
+            let seen = self.backend.seen();
+            let innocent = seen.iter().filter(|seen| seen.head.target == "/innocent");
+            innocent.count()
+        };
+        let (before, ended) = (rounds(), Instant::now());
+        while rounds() < before + 2 && ended.elapsed() < PROMPTLY {
+            sleep(Duration::from_millis(10)).await;
+        }
         if self.innocent.is_finished() {
             self.innocent.await.expect("the innocent client is served");
             unreachable!("it asks for ever");

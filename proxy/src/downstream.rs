@@ -1,8 +1,9 @@
 //! Client connections: bytes on a socket become [`Exchange`]s, one for each request, and replies go back.
 //!
 //! HTTP/1 is our own, on [`crate::http1`], because it has to keep trailers, pipelined bytes and the origin's
-//! Date, and to send a hit with one system call; HTTP/2 is the `h2` crate's. Both give the same `Exchange`,
-//! so that nobody behind it asks which it is. This module owns framing, persistence of connections, limits and
+//! Date, and to send a hit with one system call; HTTP/2 is our own, on [`crate::http2`], because a hit is to be
+//! answered without a task, and all replies of a round with one call. Both give the same `Exchange`, so that nobody
+//! behind it asks which it is. This module owns framing, persistence of connections, limits and
 //! timeouts. It knows nothing of caching, backends or policy.
 
 mod date;
@@ -32,6 +33,8 @@ use tokio::sync::watch;
 pub use end::End;
 pub use error::{ClientError, Refusal, RefusedRequest, Waiting};
 pub use exchange::{BodyLength, Departure, Exchange, SendBody, Served, Traffic};
+use prefixed::Prefixed;
+
 pub use info::{Address, ConnectionInfo, Tls};
 pub use settings::{DownstreamSettings, Http2Settings};
 
@@ -92,7 +95,13 @@ pub async fn serve_connection<H: Handler>(
         shutdown,
     };
     match stream.selected_alpn_proto() {
-        Some(ALPN::H2) => http2::serve(stream, context).await,
+        Some(ALPN::H2) => {
+            Box::pin(http2::serve(
+                Prefixed::new(BytesMut::new(), stream),
+                context,
+            ))
+            .await
+        }
         Some(_) => http1::serve(stream, BytesMut::new(), http1::Preface::Refused, context).await,
         None if context.info.tls.is_some() => {
             http1::serve(stream, BytesMut::new(), http1::Preface::Refused, context).await

@@ -7,6 +7,7 @@ pub mod http;
 pub mod time;
 
 pub mod http1;
+pub mod http2;
 
 pub mod backend;
 pub mod downstream;

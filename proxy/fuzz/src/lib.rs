@@ -1,6 +1,6 @@
 //! The modules that the targets feed, compiled from the front door's own files, and what several targets need.
 //!
-//! Only these four, since they use no runtime and no TLS: a fuzzer of all of `proxy` would instrument pingora, moka
+//! Only these five, since they use no runtime and no TLS: a fuzzer of all of `proxy` would instrument pingora, moka
 //! and rustls, for minutes, and none of their code is under test. They know each other by `crate::`, so they stand
 //! at this crate's root too. That they compile here is also the proof that they need nothing else of `proxy`.
 
@@ -14,11 +14,12 @@
 mod proxy {
     pub mod http;
     pub mod http1;
+    pub mod http2;
     pub mod rules;
     pub mod time;
 }
 
-pub use proxy::{http, http1, rules, time};
+pub use proxy::{http, http1, http2, rules, time};
 
 use http::{Fields, Method, RequestHead, ResponseHead, Scheme, Version};
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::exchange::Traffic;
 use crate::http1::{BadBody, Refused};
+use crate::http2::Violation;
 
 /// Why a request got its answer before it became an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,7 +62,7 @@ pub enum ClientError {
     BodyTooLarge(u64),
     /// HTTP/2 as the client speaks it is at fault, on this stream or on its connection.
     #[error("HTTP/2 error")]
-    Http2(#[source] h2::Error),
+    Http2(#[source] Violation),
     /// The reply does not fit what its own head said: too many or too few bytes, no head, or two heads.
     #[error("the reply does not fit its head")]
     ReplyMismatch,
@@ -89,21 +90,5 @@ impl ClientError {
 impl From<io::Error> for ClientError {
     fn from(error: io::Error) -> ClientError {
         ClientError::Gone(Some(error))
-    }
-}
-
-impl From<h2::Error> for ClientError {
-    fn from(error: h2::Error) -> ClientError {
-        let cancelled = matches!(
-            error.reason(),
-            Some(h2::Reason::CANCEL | h2::Reason::NO_ERROR)
-        );
-        if error.is_io() {
-            ClientError::Gone(error.into_io())
-        } else if cancelled && error.is_remote() {
-            ClientError::Gone(None)
-        } else {
-            ClientError::Http2(error)
-        }
     }
 }

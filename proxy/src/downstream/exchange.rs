@@ -95,9 +95,9 @@ impl Exchange {
         }
     }
 
-    pub(super) fn http2(stream: Http2) -> Exchange {
+    pub(super) fn http2(stream: Box<Http2>) -> Exchange {
         Exchange {
-            protocol: Protocol::Http2(Box::new(stream)),
+            protocol: Protocol::Http2(stream),
         }
     }
 
@@ -132,8 +132,9 @@ impl Exchange {
     /// Gives back what [`Exchange::take_head`] and [`Exchange::take_memory`] gave: the next request is read into it.
     /// `now` is when the reply was done.
     pub fn give_back(&mut self, head: RequestHead, memory: Fields, now: Instant) {
-        if let Protocol::Http1(connection) = &mut self.protocol {
-            connection.give_back(head, memory, now);
+        match &mut self.protocol {
+            Protocol::Http1(connection) => connection.give_back(head, memory, now),
+            Protocol::Http2(stream) => stream.give_back(head, memory),
         }
     }
 
@@ -232,10 +233,7 @@ impl Exchange {
 
     /// Memory for the fields of an [`OutgoingHead`], which [`Exchange::give_back`] takes back.
     pub fn take_memory(&mut self) -> Fields {
-        match &mut self.protocol {
-            Protocol::Http1(connection) => connection.take_memory(),
-            Protocol::Http2(_) => Fields::new(),
-        }
+        each!(&mut self.protocol, inner => inner.take_memory())
     }
 
     /// Sends a piece of body; returns when the client's connection has taken it, but may keep the last one for
@@ -290,7 +288,7 @@ impl Exchange {
         Served::ended(match self.protocol {
             Protocol::Http1(connection) => connection.aborted(),
             Protocol::Http2(mut stream) => {
-                stream.reset(h2::Reason::INTERNAL_ERROR);
+                stream.reset();
                 End::ReplyFailed
             }
         })

@@ -1,241 +1,372 @@
-//! The HTTP/2 server side of a connection: its loop and its limits. Frames and flow control are `h2`'s.
+//! The HTTP/2 server side of a connection: its loop, its limits and its end.
 //!
-//! Each stream is a task, so that one whose client stops reading holds up no other.
+//! One task reads what there is, handles all frames in it, runs handlers as far as they need not wait, and writes what
+//! came of it all at once. What it shares with handlers that wait is [`state`]; what each frame does is in [`frames`].
 
+mod control;
 mod exchange;
-mod head;
-mod meter;
+mod frames;
+mod output;
+mod state;
+mod work;
 
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Poll;
-use std::time::Instant;
+use std::task::{Context as TaskContext, Poll, ready};
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use futures_util::future::poll_fn;
-use futures_util::task::AtomicWaker;
-use h2::server::{Builder, Connection, SendResponse};
-use h2::{Reason, RecvStream};
-use tokio::io::{AsyncRead, AsyncWrite};
+use pingora_core::protocols::Stream;
+use tokio::io::{AsyncReadExt, AsyncWrite};
 
+use self::control::Control;
 pub(super) use self::exchange::Http2;
-use self::meter::Metered;
+use self::frames::{Block, Handled, Stage};
+use self::output::Output;
+use self::state::Shared;
+use self::work::Worker;
 use super::end::End;
-use super::error::{Refusal, RefusedRequest};
-use super::exchange::{Exchange, Left};
-use super::settings::DownstreamSettings;
+use super::error::Refusal;
+use super::prefixed::Prefixed;
 use super::shutdown::Shutdown;
 use super::timer::Timer;
-use super::{Context, Handler, handle};
+use super::{Context, Handler};
+use crate::http::RequestHead;
+use crate::http2::{Decoder, ErrorCode, HeadMemory, write_goaway, write_ping, write_settings};
 
-/// The streams that handlers work on.
-#[derive(Debug, Default)]
-struct Active {
-    count: AtomicUsize,
-    /// Streams that the client has reset before their replies were complete, less those whose replies were completed,
-    /// and less one for each second.
-    resets: AtomicUsize,
-    /// The connection, to be told when the last one ends, or when it has to look at the resets.
-    connection: AtomicWaker,
-}
+/// Smallest and largest read. Reads grow while they fill their room, so an idle connection holds little.
+const READ_BYTES_MIN: usize = 4 * 1024;
+const READ_BYTES_MAX: usize = 64 * 1024;
 
-impl Active {
-    /// The client did not wait for a reply: we have worked for nothing.
-    fn count_reset(&self) {
-        self.resets.fetch_add(1, Ordering::AcqRel);
-        self.connection.wake();
-    }
+/// Requests that are answered before other connections have their turn.
+const REQUESTS_PER_POLL: usize = 256;
 
-    /// A reply was completed, which makes up for one that was not.
-    fn count_reply(&self) {
-        self.forgive(1);
-    }
+/// Bytes read and thrown away behind the last frame.
+const LINGER_BYTES_MAX: usize = 1024 * 1024;
 
-    /// Takes back so many resets, as far as there are any.
-    fn forgive(&self, count: usize) {
-        let _ = self
-            .resets
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |resets| {
-                (resets > 0).then(|| resets.saturating_sub(count))
-            });
-    }
-}
+/// RFC 9113 §6.8: with this number no stream is refused yet.
+const LAST_STREAM_MAX: u32 = (1 << 31) - 1;
 
-/// One stream among the active ones.
-#[derive(Debug)]
-struct ActiveStream(Arc<Active>);
-
-impl Drop for ActiveStream {
-    fn drop(&mut self) {
-        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.connection.wake();
-        }
-    }
-}
-
-type Accepted = Result<(http::Request<RecvStream>, SendResponse<Bytes>), h2::Error>;
-
-/// Why the wait for a stream ended without one.
-enum Interrupted {
-    Shutdown,
-    Idle,
-    /// The client makes more work than it has a use for.
-    Abused,
-}
+/// The PING whose answer says that the client has seen the first GOAWAY.
+const GOAWAY_PING: [u8; 8] = *b"last one";
 
 /// Serves the connection to its end, and tells why that came.
-pub(super) async fn serve<S, H>(io: S, context: Context<H>) -> End
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    H: Handler,
-{
-    let settings = context.settings.clone();
-    let (io, flooded) = Metered::new(io, settings.http2.control_frames_max);
-    let handshake = builder(&settings).handshake(io);
-    let connected = tokio::time::timeout(settings.head_read_timeout, handshake).await;
-    let mut connection: Connection<Metered<S>, Bytes> = match connected {
-        Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => return end_by(&error),
-        Err(_) => return End::Refused(Refusal::HeadTimeout),
-    };
-    let mut shutdown = Shutdown::new(context.shutdown.clone());
-    let mut timer = Timer::default();
-    let active = Arc::new(Active::default());
-    // Why, once GOAWAY has been sent.
-    let mut ending = None;
-    // When resets were last taken back for the time that went by.
-    let mut forgiven = Instant::now();
-    let mut requests = 0u32;
-    let mut refused = 0u32;
-    loop {
-        let accepted = poll_fn(|cx| {
-            active.connection.register(cx.waker());
-            // Once in a while a client has a reason; a connection may last for days.
-            let seconds = forgiven.elapsed().as_secs();
-            if seconds > 0 {
-                forgiven = Instant::now();
-                active.forgive(usize::try_from(seconds).unwrap_or(usize::MAX));
+pub(super) async fn serve<H: Handler>(io: Prefixed, context: Context<H>) -> End {
+    let mut connection = Connection::new(io, context);
+    let end = poll_fn(|cx| connection.poll(cx)).await;
+    connection.shared.lock().end_all();
+    connection.close().await;
+    end
+}
+
+/// How the connection comes to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// It goes on.
+    No,
+    /// The client was told that we end, and may not have heard it yet: its streams are still taken up.
+    Announced(End),
+    /// No more streams are taken up; those that are open are finished.
+    Final(End),
+    /// Nothing is read any more: what is queued goes out, and that is all.
+    AtOnce(End),
+}
+
+impl Ending {
+    fn end(self) -> Option<End> {
+        match self {
+            Ending::No => None,
+            Ending::Announced(end) | Ending::Final(end) | Ending::AtOnce(end) => Some(end),
+        }
+    }
+}
+
+struct Connection<H> {
+    stream: Stream,
+    /// What is being written.
+    sending: Output,
+    needs_flush: bool,
+    input: BytesMut,
+    read_bytes: usize,
+    context: Context<H>,
+    shared: Arc<Shared>,
+    stage: Stage,
+    decoder: Decoder,
+    memory: HeadMemory,
+    /// A header block that goes on with the next frame.
+    block: Option<Block>,
+    /// The head that is read next.
+    head: RequestHead,
+    /// The exchange of a request that is done with.
+    spare: Option<Box<Http2>>,
+    worker: Option<Worker>,
+    /// Requests whose bodies may have come with them: they begin once all frames are handled that are here.
+    starting: VecDeque<Box<Http2>>,
+    /// The highest number of a stream so far.
+    last_stream: u32,
+    requests: u32,
+    refused: u32,
+    /// Streams that we have reset for the client's own errors.
+    stream_errors: usize,
+    control: Control,
+    shutdown: Shutdown,
+    ending: Ending,
+    /// For waits without a stream, and for the end.
+    timer: Timer,
+    /// For the client to take something of the output.
+    write_timer: Timer,
+    requests_left: usize,
+}
+
+impl<H: Handler> Connection<H> {
+    fn new(io: Prefixed, context: Context<H>) -> Connection<H> {
+        let limits = &context.settings.http2;
+        let takes_slices = io.stream.is_write_vectored();
+        let shared = Arc::new(Shared::new(Output::new(takes_slices), limits));
+        {
+            let mut state = shared.lock();
+            write_settings(
+                state.output.end(),
+                limits.concurrent_streams_max,
+                limits.stream_window_bytes,
+                limits.frame_bytes_max,
+                limits.header_list_bytes_max,
+            );
+            state.open_window();
+        }
+        Connection {
+            stream: io.stream,
+            sending: Output::new(takes_slices),
+            needs_flush: false,
+            input: io.prefix,
+            read_bytes: READ_BYTES_MIN,
+            shared,
+            stage: Stage::Preface,
+            decoder: Decoder::new(),
+            memory: HeadMemory::default(),
+            block: None,
+            head: RequestHead::default(),
+            spare: None,
+            worker: None,
+            starting: VecDeque::new(),
+            last_stream: 0,
+            requests: 0,
+            refused: 0,
+            stream_errors: 0,
+            control: Control::new(limits.control_frames_max),
+            shutdown: Shutdown::new(context.shutdown.clone()),
+            ending: Ending::No,
+            timer: Timer::default(),
+            write_timer: Timer::default(),
+            requests_left: 0,
+            context,
+        }
+    }
+
+    /// Goes on until there is nothing to do but wait.
+    fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<End> {
+        self.shared.lock().awake(cx);
+        self.requests_left = REQUESTS_PER_POLL;
+        loop {
+            let handled = match self.ending {
+                Ending::AtOnce(_) => Handled::All,
+                _ => self.handle_input(cx),
+            };
+            let is_flushed = match self.poll_flush(cx) {
+                Poll::Ready(Ok(())) => true,
+                Poll::Ready(Err(_)) => {
+                    return Poll::Ready(self.ending.end().unwrap_or(End::ByClient));
+                }
+                Poll::Pending => false,
+            };
+            if is_flushed && self.is_done() {
+                return Poll::Ready(self.ending.end().unwrap_or(End::ByClient));
             }
-            let resets = active.resets.load(Ordering::Acquire);
-            let is_abused = resets > settings.http2.resets_max || flooded.load(Ordering::Acquire);
-            if is_abused && ending != Some(End::Http2Violated) {
-                return Poll::Ready(Err(Interrupted::Abused));
+            match handled {
+                Handled::Yields => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Handled::UntilOutput if is_flushed => continue,
+                Handled::All if !matches!(self.ending, Ending::AtOnce(_)) => {
+                    match self.poll_read(cx) {
+                        Poll::Ready(Ok(1..)) => continue,
+                        Poll::Ready(_) => {
+                            return Poll::Ready(self.ending.end().unwrap_or(End::ByClient));
+                        }
+                        Poll::Pending => {}
+                    }
+                }
+                Handled::All | Handled::UntilOutput => {}
             }
-            if let Poll::Ready(accepted) = connection.poll_accept(cx) {
-                let accepted: Option<Accepted> = accepted;
-                return Poll::Ready(Ok(accepted));
+            match self.poll_time(cx, is_flushed) {
+                Poll::Ready(Some(end)) => return Poll::Ready(end),
+                // There is something new to send.
+                Poll::Ready(None) => continue,
+                Poll::Pending => {}
             }
-            if ending.is_none() && shutdown.poll_begun(cx).is_ready() {
-                return Poll::Ready(Err(Interrupted::Shutdown));
-            }
-            if active.count.load(Ordering::Acquire) > 0 {
-                timer.restart();
+            if self.shared.lock().sleep() {
                 return Poll::Pending;
             }
-            let limit = match ending {
-                Some(_) => settings.linger_timeout,
-                None => settings.idle_timeout,
+        }
+    }
+
+    /// Whether nothing is left to do but to close.
+    fn is_done(&self) -> bool {
+        match self.ending {
+            Ending::No | Ending::Announced(_) => false,
+            Ending::Final(_) => self.shared.lock().is_done(),
+            Ending::AtOnce(_) => true,
+        }
+    }
+
+    /// The waits of the connection itself. Gives its end, or nothing where something is to be sent.
+    fn poll_time(&mut self, cx: &mut TaskContext<'_>, is_flushed: bool) -> Poll<Option<End>> {
+        let settings = &self.context.settings;
+        if is_flushed {
+            self.write_timer.restart();
+        } else {
+            let limit = match self.ending {
+                Ending::AtOnce(_) => settings.linger_timeout,
+                _ => settings.write_timeout,
             };
-            let elapsed = timer.poll_elapsed(cx, limit);
-            elapsed.map(|()| Err(Interrupted::Idle))
-        })
-        .await;
-        let (request, respond) = match accepted {
-            Ok(Some(Ok(accepted))) => accepted,
-            Ok(None) => return ending.unwrap_or(End::ByClient),
-            Ok(Some(Err(error))) => return ending.unwrap_or_else(|| end_by(&error)),
-            Err(interrupted) => {
-                if let (Some(end), Interrupted::Idle) = (ending, &interrupted) {
-                    return end;
+            if self.write_timer.poll_elapsed(cx, limit).is_ready() {
+                return Poll::Ready(Some(self.ending.end().unwrap_or(End::ReplyFailed)));
+            }
+        }
+        if self.ending == Ending::No && self.shutdown.poll_begun(cx).is_ready() {
+            self.announce_end(End::ByReply);
+            return Poll::Ready(None);
+        }
+        if self.stage != Stage::Open {
+            ready!(self.timer.poll_elapsed(cx, settings.head_read_timeout));
+            return Poll::Ready(Some(End::Refused(Refusal::HeadTimeout)));
+        }
+        if self.shared.lock().streams() > 0 {
+            self.timer.restart();
+            return Poll::Pending;
+        }
+        match self.ending.end() {
+            None => {
+                ready!(self.timer.poll_elapsed(cx, settings.idle_timeout));
+                self.announce_end(End::Idle);
+                Poll::Ready(None)
+            }
+            Some(end) => {
+                ready!(self.timer.poll_elapsed(cx, settings.linger_timeout));
+                Poll::Ready(Some(end))
+            }
+        }
+    }
+
+    /// GOAWAY, then on until the streams that the client has already opened are done (RFC 9113 §6.8).
+    fn announce_end(&mut self, end: End) {
+        let mut state = self.shared.lock();
+        write_goaway(state.output.end(), LAST_STREAM_MAX, ErrorCode::NO_ERROR);
+        write_ping(state.output.end(), 0, GOAWAY_PING);
+        drop(state);
+        self.ending = Ending::Announced(end);
+        self.timer.restart();
+    }
+
+    /// The client knows that we end.
+    fn finish_end(&mut self, end: End) {
+        let mut state = self.shared.lock();
+        write_goaway(state.output.end(), self.last_stream, ErrorCode::NO_ERROR);
+        drop(state);
+        self.ending = Ending::Final(end);
+        self.timer.restart();
+    }
+
+    /// Ends everything, and says why.
+    fn fail(&mut self, code: ErrorCode, end: End) {
+        if matches!(self.ending, Ending::AtOnce(_)) {
+            return;
+        }
+        let mut state = self.shared.lock();
+        state.end_all();
+        write_goaway(state.output.end(), self.last_stream, code);
+        drop(state);
+        self.starting.clear();
+        self.ending = Ending::AtOnce(end);
+        self.write_timer.restart();
+    }
+
+    /// Reads once; zero bytes mean the client has closed its side.
+    fn poll_read(&mut self, cx: &mut TaskContext<'_>) -> Poll<io::Result<usize>> {
+        if self.input.is_empty() && self.input.capacity() > 2 * READ_BYTES_MAX {
+            self.input = BytesMut::new();
+        }
+        self.input.reserve(self.read_bytes);
+        let read = std::pin::pin!(self.stream.read_buf(&mut self.input));
+        let count = ready!(read.poll(cx))?;
+        if count >= self.read_bytes {
+            self.read_bytes = (self.read_bytes * 2).min(READ_BYTES_MAX);
+        } else if count < self.read_bytes / 4 {
+            self.read_bytes = (self.read_bytes / 2).max(READ_BYTES_MIN);
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    /// Moves bodies to the output and writes it, until there is nothing left that may be sent.
+    fn poll_flush(&mut self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if self.sending.queued() == 0 && !self.shared.lock().take_output(&mut self.sending) {
+                self.sending.shrink();
+                break;
+            }
+            let written = self.poll_write(cx);
+            self.shared.lock().sent_but(self.sending.queued());
+            ready!(written)?;
+        }
+        if self.needs_flush {
+            ready!(Pin::new(&mut *self.stream).poll_flush(cx))?;
+            self.needs_flush = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes what was taken out of the output.
+    fn poll_write(&mut self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        while self.sending.queued() > 0 {
+            let stream = Pin::new(&mut *self.stream);
+            let written = match self.sending.whole() {
+                Some(bytes) => stream.poll_write(cx, bytes),
+                None => stream.poll_write_vectored(cx, &self.sending.slices()),
+            };
+            let count = ready!(written)?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.sending.advance(count);
+            self.needs_flush = true;
+            self.write_timer.restart();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ends our side and reads on for a while, so that the last frames are not lost to a reset: a socket closed with
+    /// unread bytes makes the client's kernel throw away what it has not yet read.
+    async fn close(mut self) {
+        let limit = self.context.settings.linger_timeout;
+        let lingering = async {
+            poll_fn(|cx| Pin::new(&mut *self.stream).poll_shutdown(cx)).await?;
+            if !matches!(self.ending, Ending::AtOnce(_)) {
+                return Ok(());
+            }
+            let mut skipped = 0;
+            loop {
+                self.input.clear();
+                let count = poll_fn(|cx| self.poll_read(cx)).await?;
+                skipped += count;
+                if count == 0 || skipped > LINGER_BYTES_MAX {
+                    return io::Result::Ok(());
                 }
-                if matches!(interrupted, Interrupted::Abused) {
-                    // Ends all streams at once; what is left is to say so.
-                    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-                    ending = Some(End::Http2Violated);
-                    timer.restart();
-                    continue;
-                }
-                // GOAWAY, then on until the streams that the client has already opened are done.
-                connection.graceful_shutdown();
-                ending = Some(match interrupted {
-                    Interrupted::Shutdown => End::ByReply,
-                    Interrupted::Idle => End::Idle,
-                    Interrupted::Abused => End::Http2Violated,
-                });
-                timer.restart();
-                continue;
             }
         };
-        timer.restart();
-        requests = requests.saturating_add(1);
-        let (parts, body) = request.into_parts();
-        match head::read(&parts, &settings, context.info.scheme) {
-            Ok((head, expectation)) => {
-                let streams = (body, respond, active.clone());
-                let exchange = Http2::new(head, expectation, streams, requests, &context);
-                spawn(exchange, context.handler.clone(), &active);
-            }
-            Err(reason) => {
-                let begun = Instant::now();
-                let traffic = exchange::refuse(&parts, respond, reason);
-                let refusal = Refusal::from(reason);
-                let answered = RefusedRequest {
-                    refusal,
-                    traffic,
-                    duration: begun.elapsed(),
-                };
-                context.handler.refused(&context.info, answered);
-                refused += 1;
-                if refused > settings.http2.refused_requests_max {
-                    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-                    ending = Some(End::Refused(refusal));
-                }
-            }
-        }
-        let is_last = |max: std::num::NonZeroU32| requests >= max.get();
-        if ending.is_none() && settings.requests_per_connection_max.is_some_and(is_last) {
-            connection.graceful_shutdown();
-            ending = Some(End::ByReply);
-        }
+        // Nothing is owed to a client that fails here.
+        let _ = tokio::time::timeout(limit, lingering).await;
     }
-}
-
-/// What an error of the whole connection means. A client that says GOAWAY without blame has only left.
-fn end_by(error: &h2::Error) -> End {
-    let blameless = error.is_go_away() && error.is_remote();
-    match error.is_io() || blameless {
-        true => End::ByClient,
-        false => End::Http2Violated,
-    }
-}
-
-fn spawn<H: Handler>(exchange: Http2, handler: Arc<H>, active: &Arc<Active>) {
-    active.count.fetch_add(1, Ordering::AcqRel);
-    let stream = ActiveStream(active.clone());
-    tokio::spawn(async move {
-        let _stream = stream;
-        let info = exchange.info().clone();
-        let served = handle(&*handler, Exchange::http2(exchange), &info).await;
-        if let Left::Exchange(exchange) = served.0
-            && let Some(returned) = exchange.into_http2()
-        {
-            returned.conclude().await;
-        }
-    });
-}
-
-fn builder(settings: &DownstreamSettings) -> Builder {
-    let limits = &settings.http2;
-    let mut builder = Builder::new();
-    builder
-        .max_concurrent_streams(limits.concurrent_streams_max)
-        .max_header_list_size(limits.header_list_bytes_max)
-        .initial_window_size(limits.stream_window_bytes)
-        .initial_connection_window_size(limits.connection_window_bytes)
-        .max_send_buffer_size(limits.send_buffer_bytes_max)
-        .max_frame_size(limits.frame_bytes_max)
-        .max_concurrent_reset_streams(limits.reset_streams_max)
-        .max_pending_accept_reset_streams(limits.resets_max)
-        .max_local_error_reset_streams(Some(limits.local_error_reset_streams_max));
-    builder
 }

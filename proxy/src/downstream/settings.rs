@@ -38,20 +38,21 @@ pub struct Http2Settings {
     pub stream_window_bytes: u32,
     /// The same for all streams together.
     pub connection_window_bytes: u32,
-    /// Bytes of replies held for one stream.
+    /// Bytes of a reply's body that wait for the client's windows before its handler does.
     pub send_buffer_bytes_max: usize,
     pub frame_bytes_max: u32,
-    /// Streams kept in mind after we reset them.
+    /// Streams kept in mind after we reset them: what the client sends on the last so many is ignored, on others it is
+    /// an error.
     pub reset_streams_max: usize,
     /// Streams reset by the client before their replies were complete, beyond those it let us complete and one for
-    /// each second ("rapid reset", CVE-2023-44487); more ends the connection. Applies as well, by itself, to streams that we have not yet
-    /// taken up.
+    /// each second ("rapid reset", CVE-2023-44487); more ends the connection.
     pub resets_max: usize,
-    /// Resets that the client's own errors made us send ("made you reset", CVE-2025-8671); more ends the connection.
+    /// Streams that we reset for the client's own errors ("made you reset", CVE-2025-8671); more ends the connection.
     pub local_error_reset_streams_max: usize,
     /// Requests refused on one connection before it ends.
     pub refused_requests_max: u32,
-    /// PING, SETTINGS, PRIORITY and unknown frames within ten seconds; more ends the connection.
+    /// PING, SETTINGS, PRIORITY, GOAWAY and unknown frames, DATA without any, and streams beyond
+    /// `concurrent_streams_max`, within ten seconds; more ends the connection.
     pub control_frames_max: u32,
     /// Bytes of a reply that the client has to take within `write_timeout` if so many are left.
     pub progress_bytes_min: usize,

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod ends;
+mod frames;
 mod http1;
 mod http2;
 mod limits;

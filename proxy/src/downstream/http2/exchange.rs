@@ -2,61 +2,47 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll, Waker, ready};
+use std::task::{Context as TaskContext, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::future::poll_fn;
-use h2::server::SendResponse;
-use h2::{Reason, RecvStream, SendStream};
 
 use super::super::Context;
-use super::super::date::{DATE_BYTES, http_date};
+use super::super::date::http_date;
 use super::super::error::{ClientError, Waiting};
 use super::super::exchange::{BodyLength, Departure, SendBody, Traffic};
 use super::super::info::ConnectionInfo;
 use super::super::settings::DownstreamSettings;
 use super::super::timer::Timer;
-use super::Active;
-use super::head::{self, StatedLength};
+use super::state::{Received, ReplyEnd, Sending, Shared, StreamKey};
 use crate::http::{Fields, Method, OutgoingHead, RequestHead, ResponseHead, reason_phrase};
-use crate::http1::{Expectation, Refused, parse_length};
+use crate::http1::Expectation;
+use crate::http2::{ErrorCode, ParsedHead, StatedLength, write_response, write_trailers};
 
-/// Most that is asked of the flow control at once.
-const RESERVED_BYTES_MAX: usize = 1024 * 1024;
-
-/// A stream and its exchange.
+/// A stream and its exchange. Behind the reply, memory for another.
 pub(in super::super) struct Http2 {
     info: Arc<ConnectionInfo>,
     settings: Arc<DownstreamSettings>,
+    shared: Arc<Shared>,
+    /// The stream; the handler is done with it once there is none.
+    key: Option<StreamKey>,
     number: u32,
     /// Whoever answers it may take it.
     head: RequestHead,
+    /// For the fields that replies add to stored heads.
+    memory: Fields,
     method: Method,
     expectation: Expectation,
-    body: RecvStream,
     body_length: BodyLength,
-    body_state: BodyState,
+    is_read: bool,
     trailers: Option<Fields>,
-    respond: SendResponse<Bytes>,
-    /// Present once a head was sent that a body follows.
-    send: Option<SendStream<Bytes>>,
     reply: Reply,
-    /// Who ended the stream before its reply was complete.
-    reset: ResetBy,
-    active: Arc<Active>,
-    /// Bytes the client has taken since the timer was last restarted.
-    progress: usize,
+    /// What had left the queue when the timer was last restarted.
+    progress: u64,
     /// The last piece of a body of known length: it goes out with the end of the stream on it, or before trailers.
     held: Bytes,
     timer: Timer,
     traffic: Traffic,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum BodyState {
-    Data,
-    Trailers,
-    End,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,55 +56,58 @@ enum Reply {
     Complete,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ResetBy {
-    Nobody,
-    Us,
-    /// Also by an error that it made `h2` find.
-    Client,
-}
-
 impl Http2 {
-    pub(super) fn new<H>(
-        head: RequestHead,
-        expectation: Expectation,
-        (body, respond, active): (RecvStream, SendResponse<Bytes>, Arc<Active>),
-        number: u32,
-        context: &Context<H>,
-    ) -> Http2 {
-        let stated = head.fields.get("content-length").and_then(parse_length);
-        let body_length = match stated {
-            Some(length) => BodyLength::Known(length),
-            None if body.is_end_stream() => BodyLength::None,
-            None => BodyLength::Unknown,
-        };
-        let fields = head.fields.iter();
-        let fields = fields.map(|field| (field.name.len(), field.value.len()));
-        let request_head = head_bytes(head.method.as_str().len(), head.target.len(), fields);
+    pub(super) fn new<H>(context: &Context<H>, shared: Arc<Shared>) -> Http2 {
         Http2 {
             info: context.info.clone(),
             settings: context.settings.clone(),
-            number,
-            method: head.method.clone(),
-            head,
-            expectation,
-            body,
-            body_length,
-            body_state: BodyState::Data,
+            shared,
+            key: None,
+            number: 0,
+            head: RequestHead::default(),
+            memory: Fields::new(),
+            method: Method::Get,
+            expectation: Expectation::Nothing,
+            body_length: BodyLength::None,
+            is_read: false,
             trailers: None,
-            respond,
-            send: None,
             reply: Reply::NotStarted,
-            reset: ResetBy::Nobody,
-            active,
             progress: 0,
             held: Bytes::new(),
             timer: Timer::default(),
-            traffic: Traffic {
-                request_head,
-                ..Traffic::default()
-            },
+            traffic: Traffic::default(),
         }
+    }
+
+    /// Sets it up for another stream. Takes the head, and leaves the memory of the last one in its place.
+    pub(super) fn begin(
+        &mut self,
+        key: StreamKey,
+        number: u32,
+        head: &mut RequestHead,
+        parsed: ParsedHead,
+        is_received: bool,
+    ) {
+        std::mem::swap(&mut self.head, head);
+        self.key = Some(key);
+        self.number = number;
+        self.method.clone_from(&self.head.method);
+        self.expectation = parsed.expectation;
+        self.body_length = match parsed.content_length {
+            Some(length) => BodyLength::Known(length),
+            None if is_received => BodyLength::None,
+            None => BodyLength::Unknown,
+        };
+        self.is_read = false;
+        self.trailers = None;
+        self.reply = Reply::NotStarted;
+        self.progress = 0;
+        self.held = Bytes::new();
+        self.timer.restart();
+        self.traffic = Traffic {
+            request_head: head_bytes(&self.head),
+            ..Traffic::default()
+        };
     }
 
     pub(in super::super) fn head(&self) -> &RequestHead {
@@ -127,6 +116,15 @@ impl Http2 {
 
     pub(in super::super) fn head_mut(&mut self) -> &mut RequestHead {
         &mut self.head
+    }
+
+    pub(in super::super) fn take_memory(&mut self) -> Fields {
+        std::mem::take(&mut self.memory)
+    }
+
+    pub(in super::super) fn give_back(&mut self, head: RequestHead, memory: Fields) {
+        self.head = head;
+        self.memory = memory;
     }
 
     pub(in super::super) fn info(&self) -> &Arc<ConnectionInfo> {
@@ -153,6 +151,11 @@ impl Http2 {
         self.trailers.take()
     }
 
+    /// The stream, while there is one.
+    fn key(&self) -> Result<StreamKey, ClientError> {
+        self.key.ok_or(ClientError::ReplyMismatch)
+    }
+
     pub(in super::super) async fn read_body(&mut self) -> Result<Option<Bytes>, ClientError> {
         self.timer.restart();
         poll_fn(|cx| self.poll_body(cx)).await
@@ -170,58 +173,59 @@ impl Http2 {
     fn poll_body(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<Option<Bytes>, ClientError>> {
         let max = self.settings.request_body_bytes_max;
         self.refuse_declared_length()?;
-        loop {
-            let polled = match self.body_state {
-                BodyState::End => return Poll::Ready(Ok(None)),
-                BodyState::Data => self.body.poll_data(cx).map(|data| match data {
-                    Some(data) => data.map(Some),
-                    None => {
-                        self.body_state = BodyState::Trailers;
-                        Ok(None)
-                    }
-                }),
-                BodyState::Trailers => match self.body.poll_trailers(cx) {
-                    Poll::Ready(trailers) => {
-                        self.body_state = BodyState::End;
-                        if let Some(trailers) = trailers? {
-                            self.trailers = Some(head::read_trailers(&trailers, &self.settings)?);
-                        }
-                        return Poll::Ready(Ok(None));
-                    }
-                    Poll::Pending => Poll::Pending,
-                },
-            };
-            match polled {
-                Poll::Ready(Ok(Some(piece))) if !piece.is_empty() => {
-                    // The window opens again by what leaves here: whoever takes pieces slowly is sent them slowly.
-                    self.body.flow_control().release_capacity(piece.len())?;
-                    self.expectation = Expectation::Nothing;
-                    self.traffic.request_body += piece.len() as u64;
-                    if let Some(max) = max.filter(|max| self.traffic.request_body > *max) {
-                        return Poll::Ready(Err(ClientError::BodyTooLarge(max)));
-                    }
-                    return Poll::Ready(Ok(Some(piece)));
+        if self.is_read {
+            return Poll::Ready(Ok(None));
+        }
+        let key = self.key()?;
+        let polled = self.shared.lock().poll_body(key, cx);
+        match polled {
+            Poll::Ready(Ok(Received::Data(piece))) => {
+                self.expectation = Expectation::Nothing;
+                self.traffic.request_body += piece.len() as u64;
+                if let Some(max) = max.filter(|max| self.traffic.request_body > *max) {
+                    return Poll::Ready(Err(ClientError::BodyTooLarge(max)));
                 }
-                Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
-                Poll::Pending => {
-                    self.invite_body()?;
-                    let limit = self.settings.body_read_timeout;
-                    ready!(self.timer.poll_elapsed(cx, limit));
-                    return Poll::Ready(Err(ClientError::Timeout(Waiting::Body)));
-                }
+                Poll::Ready(Ok(Some(piece)))
+            }
+            Poll::Ready(Ok(Received::End(trailers))) => {
+                self.is_read = true;
+                self.trailers = trailers.transpose()?;
+                Poll::Ready(Ok(None))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => {
+                self.invite_body()?;
+                let limit = self.settings.body_read_timeout;
+                ready!(self.timer.poll_elapsed(cx, limit));
+                Poll::Ready(Err(ClientError::Timeout(Waiting::Body)))
             }
         }
     }
 
     fn invite_body(&mut self) -> Result<(), ClientError> {
         if self.expectation == Expectation::Continue && self.reply == Reply::NotStarted {
-            let mut response = http::Response::new(());
-            *response.status_mut() = http::StatusCode::CONTINUE;
-            self.respond.send_informational(response)?;
-            self.traffic.response_head += head::size_of_start(100);
+            self.write_head(100, [&Fields::new(); 2], StatedLength::Replaced(None), None)?;
         }
         self.expectation = Expectation::Nothing;
+        Ok(())
+    }
+
+    /// Writes a head; the end of the stream is on it where there is a reply without a body.
+    fn write_head(
+        &mut self,
+        status: u16,
+        lists: [&Fields; 2],
+        length: StatedLength,
+        reply: Option<Reply>,
+    ) -> Result<(), ClientError> {
+        let key = self.key()?;
+        let date = reply.map(|_| http_date());
+        let date = date.as_ref().map(|date| &date[..]);
+        let is_end = reply == Some(Reply::WithoutBody);
+        let size = self.shared.lock().send_head(key, is_end, |out| {
+            write_response(out, status, lists, length, date)
+        })?;
+        self.traffic.response_head += size;
         Ok(())
     }
 
@@ -232,14 +236,22 @@ impl Http2 {
         if !head.is_informational() || head.status == 101 || self.reply != Reply::NotStarted {
             return Err(ClientError::ReplyMismatch);
         }
+        // Nothing else bounds how many a backend sends.
+        self.timer.restart();
+        let limit = self.settings.write_timeout;
+        poll_fn(|cx| match self.shared.lock().poll_room(cx) {
+            Poll::Ready(()) => Poll::Ready(Ok(())),
+            Poll::Pending => self
+                .timer
+                .poll_elapsed(cx, limit)
+                .map(|()| Err(ClientError::Timeout(Waiting::Write))),
+        })
+        .await?;
         if head.status == 100 {
             self.expectation = Expectation::Nothing;
         }
-        let length = StatedLength::Replaced(None);
-        let (response, size) = head::write(head, &Fields::new(), length)?;
-        self.respond.send_informational(response)?;
-        self.traffic.response_head += size;
-        Ok(())
+        let lists = [&head.fields, &Fields::new()];
+        self.write_head(head.status, lists, StatedLength::Replaced(None), None)
     }
 
     pub(in super::super) async fn send_head(
@@ -261,27 +273,17 @@ impl Http2 {
     fn start_reply(
         &mut self,
         head: &ResponseHead,
-        extra: &Fields,
+        added: &Fields,
         body: SendBody,
     ) -> Result<(), ClientError> {
-        if self.reply != Reply::NotStarted || head.is_informational() {
+        let is_status = (100..=999).contains(&head.status);
+        if self.reply != Reply::NotStarted || head.is_informational() || !is_status {
             return Err(ClientError::ReplyMismatch);
         }
         let (length, reply) = self.frame(head.status, body);
-        let (mut response, mut size) = head::write(head, extra, length)?;
-        if !response.headers().contains_key(http::header::DATE)
-            && let Ok(date) = http::HeaderValue::from_bytes(&http_date())
-        {
-            response.headers_mut().insert(http::header::DATE, date);
-            size += (b"date: \r\n".len() + DATE_BYTES) as u64;
-        }
-        let send = self
-            .respond
-            .send_response(response, reply == Reply::WithoutBody)?;
-        self.traffic.response_head += size;
+        self.write_head(head.status, [&head.fields, added], length, Some(reply))?;
         self.expectation = Expectation::Nothing;
         self.reply = reply;
-        self.send = Some(send);
         Ok(())
     }
 
@@ -318,54 +320,55 @@ impl Http2 {
             }
         }
         self.traffic.response_body += length;
-        self.flush().await?;
-        self.held = piece;
+        // What a call that was dropped half-way has left behind is in the queue; what is held is not.
+        let most = self.settings.http2.send_buffer_bytes_max;
+        let held = std::mem::replace(&mut self.held, piece);
+        if !held.is_empty() {
+            self.send(held, ReplyEnd::Open, most).await?;
+        }
         match self.reply {
             Reply::Length(0) => Ok(()),
-            _ => self.flush().await,
+            _ => {
+                let piece = std::mem::take(&mut self.held);
+                self.send(piece, ReplyEnd::Open, most).await
+            }
         }
     }
 
     pub(in super::super) async fn flush(&mut self) -> Result<(), ClientError> {
-        self.send_held(EndStream::No).await
+        if self.held.is_empty() {
+            return Ok(());
+        }
+        let held = std::mem::take(&mut self.held);
+        let most = self.settings.http2.send_buffer_bytes_max;
+        self.send(held, ReplyEnd::Open, most).await
     }
 
-    /// Sends what is held as far as the client's windows allow, and waits for them to open.
-    async fn send_held(&mut self, end: EndStream) -> Result<(), ClientError> {
+    /// Queues a piece and waits until the client's windows have let all but so many bytes pass.
+    async fn send(&mut self, piece: Bytes, end: ReplyEnd, most: usize) -> Result<(), ClientError> {
+        let key = self.key()?;
+        let sending = self.shared.lock().send(key, piece, end, most)?;
+        let Sending::Waits(drained) = sending else {
+            return Ok(());
+        };
         self.timer.restart();
-        self.progress = 0;
-        while !self.held.is_empty() {
-            let capacity = poll_fn(|cx| self.poll_capacity(cx)).await?;
-            let send = self.send.as_mut().ok_or(ClientError::ReplyMismatch)?;
-            let piece = self.held.split_to(capacity.min(self.held.len()));
-            let is_end = end == EndStream::Yes && self.held.is_empty();
-            self.progress += piece.len();
-            send.send_data(piece, is_end)?;
+        self.progress = drained;
+        poll_fn(|cx| {
+            let sending = self.shared.lock().poll_sending(key, most, cx)?;
+            let Sending::Waits(drained) = sending else {
+                return Poll::Ready(Ok(()));
+            };
             // A window that opens by a byte now and then is a client that holds the stream, not one that reads.
-            if self.progress >= self.settings.http2.progress_bytes_min {
+            let moved = drained - self.progress;
+            if moved > 0 && moved >= self.settings.http2.progress_bytes_min as u64 {
                 self.timer.restart();
-                self.progress = 0;
+                self.progress = drained;
             }
-        }
-        Ok(())
-    }
-
-    fn poll_capacity(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<usize, ClientError>> {
-        let send = self.send.as_mut().ok_or(ClientError::ReplyMismatch)?;
-        send.reserve_capacity(self.held.len().min(RESERVED_BYTES_MAX));
-        let capacity = send.capacity();
-        if capacity > 0 {
-            return Poll::Ready(Ok(capacity));
-        }
-        match send.poll_capacity(cx) {
-            Poll::Ready(Some(capacity)) => Poll::Ready(Ok(capacity?)),
-            Poll::Ready(None) => Poll::Ready(Err(ClientError::Gone(None))),
-            Poll::Pending => {
-                let limit = self.settings.write_timeout;
-                ready!(self.timer.poll_elapsed(cx, limit));
-                Poll::Ready(Err(ClientError::Timeout(Waiting::Write)))
-            }
-        }
+            let limit = self.settings.write_timeout;
+            ready!(self.timer.poll_elapsed(cx, limit));
+            Poll::Ready(Err(ClientError::Timeout(Waiting::Write)))
+        })
+        .await
     }
 
     pub(in super::super) async fn finish(
@@ -381,58 +384,45 @@ impl Http2 {
             }
             Reply::Length(0) | Reply::Unknown => {}
         }
-        let trailers = trailers.map(head::write_trailers).transpose()?;
-        let trailers = trailers.filter(|trailers| !trailers.is_empty());
-        let ends_with_data = trailers.is_none() && !self.held.is_empty();
-        self.send_held(match ends_with_data {
-            true => EndStream::Yes,
-            false => EndStream::No,
-        })
-        .await?;
-        let send = self.send.as_mut().ok_or(ClientError::ReplyMismatch)?;
-        match trailers {
-            Some(trailers) => send.send_trailers(trailers)?,
-            None if !ends_with_data => send.send_data(Bytes::new(), true)?,
-            None => {}
+        let mut block = Vec::new();
+        if let Some(trailers) = trailers {
+            write_trailers(&mut block, trailers);
         }
+        let end = match block.is_empty() {
+            true => ReplyEnd::Data,
+            false => ReplyEnd::Trailers(block),
+        };
+        let held = std::mem::take(&mut self.held);
+        self.send(held, end, 0).await?;
         self.reply = Reply::Complete;
         Ok(())
     }
 
     pub(in super::super) async fn closed(&mut self) -> Departure {
         // The reason does not matter: a reset and a broken connection both mean that nobody reads.
-        let _ = poll_fn(|cx| match &mut self.send {
-            Some(send) => send.poll_reset(cx),
-            None => self.respond.poll_reset(cx),
+        poll_fn(|cx| match self.key {
+            Some(key) => self.shared.lock().poll_ended(key, cx),
+            None => Poll::Ready(()),
         })
         .await;
         Departure::Gone
     }
 
-    pub(in super::super) fn reset(&mut self, reason: Reason) {
-        self.reset = match self.is_reset() {
-            true => ResetBy::Client,
-            false => ResetBy::Us,
-        };
-        match &mut self.send {
-            Some(send) => send.send_reset(reason),
-            None => self.respond.send_reset(reason),
+    /// Breaks the reply off.
+    pub(in super::super) fn reset(&mut self) {
+        if let Some(key) = self.key {
+            self.shared.lock().reset(key, ErrorCode::INTERNAL_ERROR);
         }
     }
 
-    /// Whether the stream has been reset.
-    fn is_reset(&mut self) -> bool {
-        let mut cx = TaskContext::from_waker(Waker::noop());
-        let reset = match &mut self.send {
-            Some(send) => send.poll_reset(&mut cx),
-            None => self.respond.poll_reset(&mut cx),
-        };
-        matches!(reset, Poll::Ready(Ok(_)))
+    /// Whether the stream is over before anybody has looked at it.
+    pub(super) fn is_over(&self) -> bool {
+        self.key
+            .is_none_or(|key| self.shared.lock().error(key).is_some())
     }
 
-    /// Brings the exchange that came back to an end. A request body that nobody read is cancelled by `h2` without
-    /// blame when the stream is dropped (RFC 9113 §8.1).
-    pub(super) async fn conclude(mut self: Box<Self>) {
+    /// Brings the exchange that came back to an end.
+    pub(super) async fn conclude(&mut self) {
         match self.reply {
             Reply::Complete => {}
             Reply::NotStarted => {
@@ -448,69 +438,30 @@ impl Http2 {
             Reply::WithoutBody | Reply::Length(0) => {
                 let _ = self.finish(None).await;
             }
-            Reply::Length(_) | Reply::Unknown => self.reset(Reason::INTERNAL_ERROR),
+            Reply::Length(_) | Reply::Unknown => self.reset(),
+        }
+        self.close();
+    }
+
+    /// Lets go of the stream: a reply that is not complete is broken off, a request body that nobody read is cancelled
+    /// without blame (RFC 9113 §8.1).
+    fn close(&mut self) {
+        if let Some(key) = self.key.take() {
+            self.shared.lock().close(key);
         }
     }
 }
 
 impl Drop for Http2 {
     fn drop(&mut self) {
-        if self.reply == Reply::Complete {
-            self.active.count_reply();
-        } else if self.reset == ResetBy::Client
-            || (self.reset == ResetBy::Nobody && self.is_reset())
-        {
-            self.active.count_reset();
-        }
+        self.close();
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum EndStream {
-    Yes,
-    No,
-}
-
-/// Bytes of a request head as HTTP/1 would write it; of each field the length of its name and its value.
-fn head_bytes(method: usize, target: usize, fields: impl Iterator<Item = (usize, usize)>) -> u64 {
-    let fields: usize = fields.map(|(name, value)| name + value + 4).sum();
-    let line = method + 1 + target + " HTTP/1.1\r\n".len();
-    (line + fields + 2) as u64
-}
-
-/// Answers a request that never became an exchange. Gives the bytes of both.
-pub(super) fn refuse(
-    parts: &http::request::Parts,
-    mut respond: SendResponse<Bytes>,
-    refused: Refused,
-) -> Traffic {
-    let target = parts.uri.path_and_query().map_or("", |path| path.as_str());
-    let fields = parts.headers.iter();
-    let fields = fields.map(|(name, value)| (name.as_str().len(), value.len()));
-    let mut traffic = Traffic {
-        request_head: head_bytes(parts.method.as_str().len(), target.len(), fields),
-        ..Traffic::default()
-    };
-    let status = refused.status();
-    let body = Bytes::from(format!("{}: {refused}\n", reason_phrase(status)));
-    let head = ResponseHead::new(status)
-        .with("Content-Type", "text/plain; charset=utf-8")
-        .with("Cache-Control", "no-store");
-    let body_bytes = body.len() as u64;
-    let length = StatedLength::Replaced(Some(body_bytes));
-    let sent = head::write(&head, &Fields::new(), length).and_then(|(response, size)| {
-        let mut send = respond.send_response(response, false)?;
-        send.send_data(body, true)?;
-        Ok(size)
-    });
-    match sent {
-        Ok(size) => {
-            traffic.response_head = size;
-            traffic.response_body = body_bytes;
-        }
-        Err(_) => respond.send_reset(Reason::PROTOCOL_ERROR),
-    }
-    traffic
+/// Bytes of a request head as HTTP/1 would write it.
+pub(super) fn head_bytes(head: &RequestHead) -> u64 {
+    let line = head.method.as_str().len() + 1 + head.target.len() + " HTTP/1.1\r\n".len();
+    (line + head.fields.lines().len() + 2) as u64
 }
 
 impl fmt::Debug for Http2 {

@@ -1,0 +1,5 @@
+#![allow(clippy::unwrap_used)]
+
+mod frames;
+mod heads;
+mod hpack;
