@@ -37,7 +37,10 @@ pub(crate) async fn exchange(
         let (head, mut body) = response.await.expect("a head").into_parts();
         let mut received = Vec::new();
         while let Some(piece) = body.data().await {
-            received.extend_from_slice(&piece.expect("a whole body"));
+            let piece = piece.expect("a whole body");
+            received.extend_from_slice(&piece);
+            let window = body.flow_control();
+            window.release_capacity(piece.len()).expect("what came");
         }
         let trailers = body.trailers().await.expect("an open stream");
         (Response::from_parts(head, ()), received, trailers)
