@@ -8,6 +8,6 @@ mod head;
 mod outgoing;
 
 pub use fields::{Field, Fields, InvalidField};
-pub(crate) use fields::{alphanumeric_or, is_token, trim};
+pub(crate) use fields::{Lines, alphanumeric_or, is_token, trim};
 pub use head::{Method, Reason, RequestHead, ResponseHead, Scheme, Version, reason_phrase};
 pub use outgoing::{OutgoingHead, Sent};

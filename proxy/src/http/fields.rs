@@ -89,6 +89,15 @@ impl Names {
     }
 }
 
+/// How often a name stands in a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lines<'a> {
+    None,
+    /// Once, with this value.
+    One(&'a [u8]),
+    Several,
+}
+
 /// What a line takes beside its name and value.
 const LINE_OVERHEAD: usize = b": \r\n".len();
 
@@ -364,6 +373,15 @@ impl Fields {
         match self.names.may_hold(name) {
             true => self.find(name),
             false => None,
+        }
+    }
+
+    /// The line of `name`, for fields that may stand in a head once.
+    #[inline]
+    pub(crate) fn get_only(&self, name: &str) -> Lines<'_> {
+        match self.names.may_hold(name) {
+            true => self.find_only(name),
+            false => Lines::None,
         }
     }
 

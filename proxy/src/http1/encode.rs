@@ -3,7 +3,7 @@
 //! The writer of a head also writes its framing: Content-Length and Transfer-Encoding in the field list
 //! never reach the wire as they are, so that a head cannot promise another body than the one sent.
 
-use crate::http::{Field, Fields, Method, Reason, RequestHead, ResponseHead};
+use crate::http::{Field, Fields, Lines, Method, Reason, RequestHead, ResponseHead};
 
 /// What ends the data of a chunk.
 pub const CHUNK_END: &[u8] = b"\r\n";
@@ -74,15 +74,14 @@ fn missing_framing(fields: &Fields, framing: SentFraming) -> Option<SentFraming>
     if fields.contains("transfer-encoding") {
         return None;
     }
-    let mut told = fields.get_all("content-length");
-    match (framing, told.next()) {
+    match (framing, fields.get_only("content-length")) {
         (SentFraming::Described, _) => Some(SentFraming::Nothing),
-        (framing, None) => Some(framing),
-        (SentFraming::Length(length), Some(first)) => {
-            let same = first == itoa::Buffer::new().format(length).as_bytes();
-            (same && told.next().is_none()).then_some(SentFraming::Nothing)
+        (framing, Lines::None) => Some(framing),
+        (SentFraming::Length(length), Lines::One(told)) => {
+            let same = told == itoa::Buffer::new().format(length).as_bytes();
+            same.then_some(SentFraming::Nothing)
         }
-        (SentFraming::Nothing | SentFraming::Chunked, Some(_)) => None,
+        (_, Lines::One(_) | Lines::Several) => None,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::http::{Method, OutgoingHead, RequestHead, ResponseHead, reason_phrase
 use crate::object::surrogate_keys;
 use crate::object::{Object, Times};
 use crate::rules::cache_control::{RequestDirectives, ResponseDirectives};
-use crate::rules::cache_status::{CacheStatus, Collapsed, ForwardReason, Stored};
+use crate::rules::cache_status::{CacheStatus, Collapsed, ForwardReason, Stored, written_name};
 use crate::rules::conditional::{self, Precondition};
 use crate::rules::freshness::{self, Heuristics, Reuse, StoredTimes};
 use crate::rules::hop_by_hop;
@@ -62,11 +62,16 @@ pub struct ResponseMarks {
 #[derive(Debug)]
 pub struct Builtin {
     settings: CacheSettings,
+    /// Our name as Cache-Status has it.
+    written_name: Vec<u8>,
 }
 
 impl Builtin {
     pub fn new(settings: CacheSettings) -> Builtin {
-        Builtin { settings }
+        Builtin {
+            written_name: written_name(&settings.marks.cache_status),
+            settings,
+        }
     }
 
     fn invalidation(&self, request: &Request) -> Recv {
@@ -229,7 +234,7 @@ impl Policy for Builtin {
         }
         if !marks.cache_status.is_empty() {
             let status = cache_status(request, object, delivery, now);
-            head.append_with("Cache-Status", |out| status.write(out, &marks.cache_status));
+            head.append_with("Cache-Status", |out| status.write(out, &self.written_name));
         }
         let is_hit = matches!(
             delivery.source,

@@ -104,11 +104,11 @@ impl<'a> CacheStatus<'a> {
     }
 
     /// Writes the member, which goes behind those of caches nearer to the origin (§2): a structured-field item with
-    /// parameters. Bytes of `key` and `detail` that no
-    /// structured string holds become `?`.
-    pub fn write(&self, out: &mut Vec<u8>, cache_name: &str) {
+    /// parameters. The item is as [`written_name`] gives it; bytes of `key` and `detail` that no structured string holds
+    /// become `?`.
+    pub fn write(&self, out: &mut Vec<u8>, written_name: &[u8]) {
         let mut digits = itoa::Buffer::new();
-        write_token_or_string(out, cache_name);
+        out.extend_from_slice(written_name);
         match self.handled {
             Handled::Hit => out.extend_from_slice(b"; hit"),
             Handled::Forward(reason) => {
@@ -141,6 +141,13 @@ impl<'a> CacheStatus<'a> {
             write_token_or_string(out, detail);
         }
     }
+}
+
+/// The name of a cache as a structured-field item (RFC 9211 §2), written once for all answers.
+pub fn written_name(name: &str) -> Vec<u8> {
+    let mut written = Vec::new();
+    write_token_or_string(&mut written, name);
+    written
 }
 
 /// RFC 8941 §3.3.4 where the text is a token, else §3.3.3.
@@ -178,7 +185,7 @@ mod tests {
 
     fn check(status: &CacheStatus<'_>, expected: &str) {
         let mut text = Vec::new();
-        status.write(&mut text, "lacquer");
+        status.write(&mut text, &written_name("lacquer"));
         assert_eq!(String::from_utf8_lossy(&text), expected);
     }
 
@@ -220,7 +227,7 @@ mod tests {
     fn the_member_of_an_upstream_cache_stays_first() {
         let mut fields: Fields = [("cache-status", "upstream; hit")].into_iter().collect();
         fields.append_with("Cache-Status", |out| {
-            CacheStatus::hit(1).write(out, "the front")
+            CacheStatus::hit(1).write(out, &written_name("the front"))
         });
         assert_eq!(
             fields.get_joined("cache-status").as_deref(),

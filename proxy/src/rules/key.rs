@@ -81,17 +81,9 @@ pub fn primary_key(scheme: Scheme, authority: &str, target: &str) -> PrimaryKey 
 
 /// Host in lower case, the port only where it is not the scheme's own. Borrowed when nothing changes.
 pub fn canonical_authority(scheme: Scheme, authority: &str) -> Cow<'_, str> {
-    // Authorities are short: one loop over them costs less than a call that is made for long texts.
-    let mut colon = None;
-    let mut has_upper = false;
-    for (place, byte) in authority.bytes().enumerate() {
-        has_upper |= byte.is_ascii_uppercase();
-        if byte == b':' {
-            colon = Some(place);
-        }
-    }
-    // Of a bare IPv6 address this splits off its last group and the bracket, which is no number.
-    let (host, port) = match colon {
+    // Of a bare IPv6 address this splits off its last group and the bracket, which is no number. Ports are short: a loop
+    // costs less here than a call that is made for long texts.
+    let (host, port) = match authority.bytes().rposition(|byte| byte == b':') {
         Some(colon) => (&authority[..colon], &authority[colon + 1..]),
         None => (authority, ""),
     };
@@ -104,6 +96,10 @@ pub fn canonical_authority(scheme: Scheme, authority: &str) -> Cow<'_, str> {
         None if port.is_empty() => host,
         _ => authority,
     };
+    // Without a way out in the middle, so that many bytes are looked at in one step.
+    let has_upper = canonical
+        .bytes()
+        .fold(false, |found, byte| found | byte.is_ascii_uppercase());
     match has_upper {
         true => Cow::Owned(canonical.to_ascii_lowercase()),
         false => Cow::Borrowed(canonical),

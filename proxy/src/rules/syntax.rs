@@ -4,7 +4,7 @@ use std::time::Duration;
 
 pub(super) use crate::http::is_token;
 
-use crate::http::Fields;
+use crate::http::{Fields, Lines};
 
 /// The largest number of seconds that is told apart: RFC 9111 §1.2.2 has greater ones count as this.
 pub(super) const DELTA_SECONDS_MAX: u64 = 1 << 31;
@@ -113,9 +113,10 @@ pub(super) fn is_token_byte(byte: u8) -> bool {
 
 /// The value of a field that may occur only once; `None` where it is absent or repeated.
 pub(super) fn only<'a>(fields: &'a Fields, name: &'a str) -> Option<&'a [u8]> {
-    let mut lines = fields.get_all(name);
-    let value = lines.next()?;
-    lines.next().is_none().then_some(value)
+    match fields.get_only(name) {
+        Lines::One(value) => Some(value),
+        Lines::None | Lines::Several => None,
+    }
 }
 
 #[cfg(test)]

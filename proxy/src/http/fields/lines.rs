@@ -5,7 +5,7 @@
 
 use std::iter;
 
-use super::{Field, Fields};
+use super::{Field, Fields, Lines};
 
 /// Bytes of a place in the index.
 pub(super) const PLACE_BYTES: usize = 3;
@@ -43,13 +43,13 @@ impl<'a> Line<'a> {
 }
 
 /// Walks a list from its first line.
-pub(super) struct Lines<'a> {
+pub(super) struct Walk<'a> {
     fields: &'a Fields,
     at: usize,
     start: usize,
 }
 
-impl<'a> Iterator for Lines<'a> {
+impl<'a> Iterator for Walk<'a> {
     type Item = Line<'a>;
 
     // Inlined, as its parts are, since a loop over all fields is written where it has to be quick.
@@ -62,7 +62,7 @@ impl<'a> Iterator for Lines<'a> {
     }
 }
 
-impl<'a> Lines<'a> {
+impl<'a> Walk<'a> {
     /// The value of the next line of this name.
     pub(super) fn next_named(&mut self, name: &str) -> Option<&'a [u8]> {
         if self.fields.has_long_lines() {
@@ -75,8 +75,8 @@ impl<'a> Lines<'a> {
 }
 
 impl Fields {
-    pub(super) fn each(&self) -> Lines<'_> {
-        Lines {
+    pub(super) fn each(&self) -> Walk<'_> {
+        Walk {
             fields: self,
             at: 0,
             start: 0,
@@ -108,6 +108,24 @@ impl Fields {
             }
             None
         })
+    }
+
+    pub(super) fn find_only(&self, name: &str) -> Lines<'_> {
+        if self.has_long_lines() {
+            let mut lines = self.each();
+            return match (lines.next_named(name), lines.next_named(name)) {
+                (None, _) => Lines::None,
+                (Some(value), None) => Lines::One(value),
+                (Some(_), Some(_)) => Lines::Several,
+            };
+        }
+        match self.find_from(0, name) {
+            None => Lines::None,
+            Some((at, value)) => match self.find_from(at + 1, name) {
+                None => Lines::One(value),
+                Some(_) => Lines::Several,
+            },
+        }
     }
 
     #[inline(always)]
