@@ -3,7 +3,7 @@
 use super::date::parse_http_date;
 use super::entity_tag::{EntityTag, Strength, entity_tags};
 use super::syntax::only;
-use crate::http::{Fields, Method, RequestHead, ResponseHead};
+use crate::http::{Fields, Lines, Method, RequestHead, ResponseHead};
 use crate::time::Timestamp;
 
 /// The fields that make a request conditional (RFC 9110 §13.1).
@@ -87,40 +87,48 @@ pub fn last_modified_is_strong(response: &ResponseHead) -> bool {
 /// Other methods, and stored answers that are not 2xx, have none (RFC 9110 §13.2.1). Fields that are
 /// malformed, or repeated where they may not be, are ignored.
 pub fn evaluate(request: &RequestHead, stored: &ResponseHead) -> Precondition {
-    if !matches!(request.method, Method::Get | Method::Head)
-        || !(200..300).contains(&stored.status)
-        || !is_conditional(&request.fields)
+    if !matches!(request.method, Method::Get | Method::Head) || !(200..300).contains(&stored.status)
     {
         return Precondition::Proceed;
     }
     let fields = &request.fields;
-    if fields.contains("if-match") {
-        if !matches_any(fields, "if-match", stored, |tag, ours| tag.strong_eq(ours)) {
-            return Precondition::Undecided;
+    match fields.get_only("if-match") {
+        Lines::None => {
+            if let Some(since) = only(fields, "if-unmodified-since").and_then(parse_http_date) {
+                match last_modified(stored) {
+                    Some(changed) if changed <= since => {}
+                    _ => return Precondition::Undecided,
+                }
+            }
         }
-    } else if let Some(since) = only(fields, "if-unmodified-since").and_then(parse_http_date) {
-        match last_modified(stored) {
-            Some(changed) if changed <= since => {}
-            _ => return Precondition::Undecided,
+        given => {
+            let matches = |line: &[u8]| matches_any(line, stored, |tag, ours| tag.strong_eq(ours));
+            if !any_line(fields, "if-match", given, matches) {
+                return Precondition::Undecided;
+            }
         }
     }
-    if fields.contains("if-none-match") {
-        return match matches_any(fields, "if-none-match", stored, |tag, ours| {
-            tag.weak_eq(ours)
-        }) {
-            true => Precondition::NotModified,
-            false => Precondition::Proceed,
-        };
+    match fields.get_only("if-none-match") {
+        Lines::None => {}
+        given => {
+            let matches = |line: &[u8]| matches_any(line, stored, |tag, ours| tag.weak_eq(ours));
+            return match any_line(fields, "if-none-match", given, matches) {
+                true => Precondition::NotModified,
+                false => Precondition::Proceed,
+            };
+        }
     }
-    let since = only(fields, "if-modified-since").and_then(parse_http_date);
+    let Some(since) = only(fields, "if-modified-since").and_then(parse_http_date) else {
+        return Precondition::Proceed;
+    };
     // RFC 9111 §4.3.2: Date stands in for a Last-Modified that is absent. A stored answer has a Date,
     // the time of receipt where the origin sent none.
     let changed = match stored.fields.contains("last-modified") {
         true => last_modified(stored),
         false => stored.fields.get("date").and_then(parse_http_date),
     };
-    match (since, changed) {
-        (Some(since), Some(changed)) if changed <= since => Precondition::NotModified,
+    match changed {
+        Some(changed) if changed <= since => Precondition::NotModified,
         _ => Precondition::Proceed,
     }
 }
@@ -142,10 +150,6 @@ pub fn remove_conditions(fields: &mut Fields) -> bool {
     fields.len() != before
 }
 
-fn is_conditional(fields: &Fields) -> bool {
-    CONDITIONS.iter().any(|name| fields.contains(name))
-}
-
 fn is_condition(name: &str) -> bool {
     // All five begin alike, and few other names do.
     name.len() > 3
@@ -155,23 +159,28 @@ fn is_condition(name: &str) -> bool {
             .any(|condition| condition.eq_ignore_ascii_case(name))
 }
 
-/// RFC 9110 §13.1.1 and §13.1.2: `*` alone stands for any representation, and there is one.
-fn matches_any(
+/// Whether a line of tags matches, or of several any. `*` stands for any representation where it is the only line, and
+/// there is one.
+fn any_line(
     fields: &Fields,
     name: &str,
+    given: Lines<'_>,
+    matches: impl Fn(&[u8]) -> bool,
+) -> bool {
+    match given {
+        Lines::None => false,
+        Lines::One(line) => line == b"*" || matches(line),
+        Lines::Several => fields.get_all(name).any(matches),
+    }
+}
+
+/// RFC 9110 §13.1.1 and §13.1.2: whether one of the tags is that of the stored answer.
+fn matches_any(
+    line: &[u8],
     stored: &ResponseHead,
     equal: impl Fn(&EntityTag<'_>, &EntityTag<'_>) -> bool,
 ) -> bool {
-    if only(fields, name) == Some(b"*") {
-        return true;
-    }
-    let Some(etag) = &etag(stored) else {
-        return false;
-    };
-    fields
-        .get_all(name)
-        .flat_map(entity_tags)
-        .any(|tag| equal(&tag, etag))
+    etag(stored).is_some_and(|etag| entity_tags(line).any(|tag| equal(&tag, &etag)))
 }
 
 /// Whether an If-Range validator holds (RFC 9110 §13.1.5): a strong tag, or a date equal to a strong
