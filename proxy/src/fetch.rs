@@ -161,6 +161,10 @@ impl FetchTask {
         match outcome {
             Ok(response) => {
                 if let Some(filling) = self.receive(response, rest) {
+                    // The head is there: whoever drives this fetch sends it now, and not behind a body that comes faster.
+                    if !filling.is_over() {
+                        tokio::task::yield_now().await;
+                    }
                     filling.run().await;
                 }
             }
@@ -468,7 +472,9 @@ impl FetchTask {
     /// An answer of ours, for all who wait. Older bans are no concern of it.
     fn land_synthetic(self: Box<Self>, synth: &Synth) {
         let (xid, request) = (self.fetch.xid, &self.fetch.request);
-        let object = self.front.synthetic(synth, xid, request);
+        let object = self
+            .front
+            .synthetic(&*self.current.policy, synth, xid, request);
         object.set_ban_mark(self.ban_mark.mark());
         self.land(Arc::new(object), Delivery::new(Source::Synth));
     }

@@ -142,9 +142,15 @@ impl Front {
         self.current.store(Arc::new(new));
     }
 
-    /// What is in force now, without a count that all cores would share.
+    /// What is in force now, without a count that all cores would share. A thread has few of these at a time, so it is not
+    /// kept while something waits.
     pub fn current(&self) -> Guard<Arc<Exchangeable>> {
         self.current.load()
+    }
+
+    /// The same for whoever waits, or outlives the next reload.
+    pub fn current_full(&self) -> Arc<Exchangeable> {
+        self.current.load_full()
     }
 
     pub fn policy(&self) -> Arc<dyn Policy> {
@@ -239,14 +245,19 @@ impl Front {
     }
 
     /// An answer of our own, made by the policy.
-    pub fn synthetic(&self, synth: &Synth, xid: u64, request: &RequestHead) -> Object {
+    pub fn synthetic(
+        &self,
+        policy: &dyn Policy,
+        synth: &Synth,
+        xid: u64,
+        request: &RequestHead,
+    ) -> Object {
         let mut head = ResponseHead::new(synth.status);
         if !synth.reason.is_empty() {
             head.reason = Reason::of(synth.status, &synth.reason);
         }
         let mut body = Vec::new();
-        self.policy()
-            .synth(synth, request, xid, &mut head, &mut body);
+        policy.synth(synth, request, xid, &mut head, &mut body);
         Object::synthetic(head, body, Timestamp::now(), xid)
     }
 
@@ -257,7 +268,8 @@ impl Front {
         Ok(())
     }
 
-    /// Ends the freshness of every object with one of these surrogate keys. Gives their number.
+    /// Ends the freshness of every object with one of these surrogate keys. Gives their number. Looks at all of them: not
+    /// for a thread that serves others meanwhile.
     pub fn expire_tags(&self, tags: &[Box<str>], now: Timestamp) -> usize {
         let purges = tags.len() as u64;
         self.metrics.add(Counter::InvalidationsSurrogateKey, purges);

@@ -147,23 +147,30 @@ impl Machine<'_> {
                 State::Recv => Ok(self.recv()),
                 State::Hash => Ok(self.hash()),
                 State::Miss { key, stale } => {
+                    self.prepare_to_wait();
                     let next = self.miss(key, stale).await;
                     self.look_at_clock(next)
                 }
                 State::HitForMiss { key } => {
+                    self.prepare_to_wait();
                     let next = self.hit_for_miss(key).await;
                     self.look_at_clock(next)
                 }
                 State::Pass => {
+                    self.prepare_to_wait();
                     let next = self.pass().await;
                     self.look_at_clock(next)
                 }
                 State::Pipe => {
+                    self.prepare_to_wait();
                     let next = self.pipe().await;
                     self.look_at_clock(next)
                 }
                 State::Join(response) => return Ok(Some(response)),
-                State::Purge(ref invalidation) => Ok(self.purge(invalidation)),
+                State::Purge(invalidation) => {
+                    self.prepare_to_wait();
+                    Ok(self.purge(invalidation).await)
+                }
                 State::Synth(ref synth) => Ok(self.synth(synth)),
                 State::Restart => Ok(self.restart()),
                 State::Deliver {
@@ -186,6 +193,11 @@ impl Machine<'_> {
                 },
             };
         }
+    }
+
+    /// Before a wait: keeps what is in force for this request without a place among those that its thread has for that.
+    fn prepare_to_wait(&mut self) {
+        self.current = Guard::from_inner(Arc::clone(&self.current));
     }
 
     /// Behind a state that may have waited.
@@ -329,7 +341,7 @@ impl Machine<'_> {
             let fetch = self.shared_fetch(Purpose::Refresh, Some(Arc::clone(stale)), None);
             self.front.spawn(FetchTask {
                 front: Arc::clone(self.front),
-                current: Arc::clone(&self.current),
+                current: self.front.current_full(),
                 fetch,
                 sharing: Sharing::Lead(lead),
                 target: None,
@@ -589,7 +601,7 @@ impl Machine<'_> {
         };
         let mut driven = self.front.begin(FetchTask {
             front: Arc::clone(self.front),
-            current: Arc::clone(&self.current),
+            current: self.front.current_full(),
             fetch,
             sharing,
             target,
@@ -671,10 +683,12 @@ impl Machine<'_> {
     fn synth(&mut self, synth: &Synth) -> State {
         self.front.metrics.count(Counter::Synths);
         self.record.outcome.get_or_insert(Outcome::Synth);
-        let object = Arc::new(
-            self.front
-                .synthetic(synth, self.request.xid, &self.request.head),
-        );
+        let object = Arc::new(self.front.synthetic(
+            &*self.current.policy,
+            synth,
+            self.request.xid,
+            &self.request.head,
+        ));
         State::Deliver {
             object,
             reader: None,

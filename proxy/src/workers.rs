@@ -99,17 +99,25 @@ impl Workers {
 
 impl Worker {
     fn start(number: usize, alive: mpsc::Sender<()>) -> io::Result<Worker> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        let handle = runtime.handle().clone();
         let (running, stopped) = oneshot::channel();
+        let (built, building) = std::sync::mpsc::channel();
+        // Built where it runs: a runtime may not be dropped here, which it would be where there is no thread for it.
         std::thread::Builder::new()
             .name(format!("lacquer-{number}"))
             .spawn(move || {
-                run(runtime, stopped);
+                match Builder::new_current_thread().enable_all().build() {
+                    Ok(runtime) => {
+                        let _ = built.send(Ok(runtime.handle().clone()));
+                        run(runtime, stopped);
+                    }
+                    Err(error) => drop(built.send(Err(error))),
+                }
                 drop(alive);
             })?;
         Ok(Worker {
-            handle,
+            handle: building
+                .recv()
+                .expect("the thread tells what came of its runtime")?,
             load: Arc::default(),
             _running: running,
         })

@@ -54,6 +54,11 @@ pub(super) struct Filling {
 
 impl Filling {
     /// Fills the object, and tells the store how that ended.
+    /// All of the body has come, or will not come.
+    pub(super) fn is_over(&self) -> bool {
+        self.early.is_some()
+    }
+
     pub(super) async fn run(self) {
         let Filling {
             front,

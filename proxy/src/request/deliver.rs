@@ -18,6 +18,9 @@ use crate::policy::{Deliver, Delivery, Source};
 use crate::rules::conditional::{self, Precondition};
 use crate::rules::range::{self, Multipart, RangeRequest};
 
+/// Bodies up to this size rarely have to wait for their client.
+const SHORT_BYTES_MAX: u64 = 64 * 1024;
+
 pub(super) enum Delivered {
     Done,
     /// The policy wants something else sent.
@@ -82,11 +85,16 @@ impl Machine<'_> {
             Part::One(range) => SendBody::Length(range.end - range.start),
             Part::Several(multipart) => SendBody::Length(multipart.content_len()),
         };
+        if length.is_none_or(|length| length > SHORT_BYTES_MAX) {
+            self.prepare_to_wait();
+        }
         // Where all of it is here, there is nothing to wait for but the client.
         let at_once: Option<Cow<'_, [Bytes]>> = match (&part, object.body.pieces()) {
             _ if self.request.head.method == Method::Head => Some(Cow::Borrowed(&[])),
             (Part::Nothing, _) => Some(Cow::Borrowed(&[])),
-            (Part::Whole, Some(pieces)) if !has_trailers => Some(Cow::Borrowed(pieces)),
+            (Part::Whole, Some(pieces)) if !has_trailers && !object.body.has_trailers() => {
+                Some(Cow::Borrowed(pieces))
+            }
             (Part::One(range), Some(pieces)) => Some(cut_all(pieces, range).collect()),
             (Part::Whole | Part::One(_) | Part::Several(_), _) => None,
         };

@@ -1,5 +1,9 @@
 //! `purge`: what a client orders the cache to forget.
 
+use std::sync::Arc;
+
+use tokio::task::spawn_blocking;
+
 use super::{Machine, State};
 use crate::http::Scheme;
 use crate::metrics::{Counter, Outcome};
@@ -8,7 +12,7 @@ use crate::store::Removal;
 use crate::time::Timestamp;
 
 impl Machine<'_> {
-    pub(super) fn purge(&mut self, invalidation: &Invalidation) -> State {
+    pub(super) async fn purge(&mut self, invalidation: Invalidation) -> State {
         let now = Timestamp::now();
         self.record.outcome = Some(Outcome::Purge);
         let done = match invalidation {
@@ -26,10 +30,16 @@ impl Machine<'_> {
                     .map_err(|refused| refused.to_string())
             }
             Invalidation::Tags(tags, Softness::Soft) => {
-                Ok(format!("Purged {}", self.front.expire_tags(tags, now)))
+                let front = Arc::clone(self.front);
+                let expiring = spawn_blocking(move || front.expire_tags(&tags, now));
+                match expiring.await {
+                    Ok(count) => Ok(format!("Purged {count}")),
+                    // It has panicked, or the process is ending.
+                    Err(_) => return State::Synth(Synth::new(500)),
+                }
             }
             Invalidation::Ban(expression) => {
-                let added = self.front.ban(expression);
+                let added = self.front.ban(&expression);
                 added
                     .map(|()| "Ban added".to_owned())
                     .map_err(|refused| refused.to_string())

@@ -182,6 +182,7 @@ impl Http1 {
     /// Reads what the handler did not want of the body; where that takes too much, the connection ends instead.
     pub(super) async fn skip_body(&mut self) {
         let limit = self.settings.linger_timeout;
+        self.idle_since = None;
         let skipped = tokio::time::timeout(limit, async {
             self.wire.flush(limit).await?;
             let end = self.traffic.request_body + self.settings.drain_bytes_max;
