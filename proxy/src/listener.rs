@@ -6,6 +6,7 @@
 //! How sockets pass to the next process is in [`handover`].
 
 pub mod handover;
+mod plain;
 
 use std::io;
 use std::net::SocketAddr;
@@ -28,6 +29,7 @@ use crate::metrics::{Counter, Metrics, SessionClose};
 use crate::tls::{CertificateStore, session};
 use crate::workers::Workers;
 use handover::Inherited;
+use plain::Plain;
 
 /// After a failed accept (out of file descriptors, mostly): how long others get to free some.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -191,14 +193,7 @@ impl Listener {
             let (tls, serve, protocols) = (self.tls.clone(), serve.clone(), self.protocols);
             let metrics = Arc::clone(&metrics);
             workers.spawn(async move {
-                let secured = match socket.into_stream() {
-                    Ok(stream) => secure(tls, stream).await,
-                    Err(error) => {
-                        tracing::warn!(%error, "cannot serve a connection");
-                        Err(SessionClose::WriteError)
-                    }
-                };
-                match secured {
+                match socket.into_stream(tls).await {
                     Ok(stream) => serve(stream, protocols).await,
                     Err(close) => metrics.session_closed(close),
                 }
@@ -232,22 +227,36 @@ impl Listener {
 }
 
 impl Accepted {
-    /// Has the runtime of the calling task watch the socket.
-    fn into_stream(self) -> io::Result<L4Stream> {
-        Ok(match self {
+    /// Has the runtime of the calling task watch the socket, and shakes hands over TLS where the listener has it.
+    ///
+    /// # Errors
+    /// How the connection ended when the client and we did not come together.
+    async fn into_stream(self, tls: Option<Tls>) -> Result<Stream, SessionClose> {
+        match self {
             Accepted::Tcp(stream, peer) => {
                 let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
                 let _ = digest.peer_addr.set(Some(peer.into()));
-                let stream = tokio::net::TcpStream::from_std(stream)?;
-                with_digest(L4Stream::from(stream), digest)
+                let stream = tokio::net::TcpStream::from_std(stream).map_err(unwatched)?;
+                match tls {
+                    None => Ok(Box::new(Plain::new(stream, digest))),
+                    Some(tls) => secure(tls, with_digest(L4Stream::from(stream), digest)).await,
+                }
             }
             Accepted::Unix(stream) => {
                 let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
-                let stream = tokio::net::UnixStream::from_std(stream)?;
-                with_digest(L4Stream::from(stream), digest)
+                let stream = tokio::net::UnixStream::from_std(stream).map_err(unwatched)?;
+                match tls {
+                    None => Ok(Box::new(Plain::new(stream, digest))),
+                    Some(tls) => secure(tls, with_digest(L4Stream::from(stream), digest)).await,
+                }
             }
-        })
+        }
     }
+}
+
+fn unwatched(error: io::Error) -> SessionClose {
+    tracing::warn!(%error, "cannot serve a connection");
+    SessionClose::WriteError
 }
 
 impl Socket {
@@ -297,14 +306,7 @@ fn with_digest(mut stream: L4Stream, digest: SocketDigest) -> L4Stream {
     stream
 }
 
-/// The TLS handshake, where the listener has one.
-///
-/// # Errors
-/// How the connection ended when the client and we did not come together.
-async fn secure(tls: Option<Tls>, stream: L4Stream) -> Result<Stream, SessionClose> {
-    let Some(tls) = tls else {
-        return Ok(Box::new(stream));
-    };
+async fn secure(tls: Tls, stream: L4Stream) -> Result<Stream, SessionClose> {
     match timeout(tls.handshake_timeout, tls.acceptor.tls_handshake(stream)).await {
         Ok(Ok(stream)) => Ok(Box::new(stream)),
         // Scanners, and clients with other ideas of trust: nothing that an operator could mend.
