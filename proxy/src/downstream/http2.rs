@@ -244,7 +244,8 @@ impl<H: Handler> Connection<H> {
             ready!(self.timer.poll_elapsed(cx, settings.head_read_timeout));
             return Poll::Ready(Some(End::Refused(Refusal::HeadTimeout)));
         }
-        if self.shared.lock().streams() > 0 {
+        // A client that is slow to take the last reply has the time to write, and not only that to linger.
+        if !is_flushed || self.shared.lock().streams() > 0 {
             self.timer.restart();
             return Poll::Pending;
         }
@@ -353,7 +354,8 @@ impl<H: Handler> Connection<H> {
         let limit = self.context.settings.linger_timeout;
         let lingering = async {
             poll_fn(|cx| Pin::new(&mut *self.stream).poll_shutdown(cx)).await?;
-            if !matches!(self.ending, Ending::AtOnce(_)) {
+            if self.sending.queued() > 0 {
+                // Nobody takes it.
                 return Ok(());
             }
             let mut skipped = 0;

@@ -1,5 +1,7 @@
 //! HTTP/2 frame by frame over a socket: what each type may be, and what ends when it is something else.
 
+mod hostile;
+
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -115,9 +117,11 @@ struct Raw {
 
 impl Raw {
     async fn open(server: &Server) -> Raw {
-        let mut raw = Raw {
-            stream: TcpStream::connect(server.addr).await.unwrap(),
-        };
+        Raw::over(TcpStream::connect(server.addr).await.unwrap()).await
+    }
+
+    async fn over(stream: TcpStream) -> Raw {
+        let mut raw = Raw { stream };
         raw.send([PREFACE, &frame(SETTINGS, 0, 0, [])].concat())
             .await;
         raw

@@ -1,0 +1,72 @@
+//! Clients that read slowly, say too little, or say the same thing for ever.
+
+use tokio::net::TcpSocket;
+
+use super::super::support::start_with_send_buffer;
+use super::*;
+
+const WIDE: u32 = 1 << 30;
+
+/// A client whose kernel takes few bytes that it does not read.
+async fn open_narrow(server: &Server) -> Raw {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(16 * 1024).unwrap();
+    let mut raw = Raw::over(socket.connect(server.addr).await.unwrap()).await;
+    raw.send([setting(4, WIDE), frame(WINDOW_UPDATE, 0, 0, number(WIDE))].concat())
+        .await;
+    raw
+}
+
+/// Reads DATA of a stream until there are so many bytes of it, or its end.
+async fn take(raw: &mut Raw, stream: u32, bytes: usize) -> (usize, bool) {
+    let mut taken = 0;
+    while taken < bytes {
+        let Some(frame) = raw.frame().await else {
+            break;
+        };
+        if frame.stream == stream && frame.kind == DATA {
+            taken += frame.payload.len();
+            if frame.flags & END_STREAM != 0 {
+                return (taken, true);
+            }
+        }
+    }
+    (taken, false)
+}
+
+#[tokio::test]
+async fn the_last_reply_reaches_a_slow_reader() {
+    let server = start_with_send_buffer(settings(), 16 * 1024).await;
+    let mut raw = open_narrow(&server).await;
+    raw.send([get(1, "/large?1"), frame(GOAWAY, 0, 0, [0; 8])].concat())
+        .await;
+    let (mut total, mut is_end) = take(&mut raw, 1, 768 * 1024).await;
+    // Each step is shorter than the time to linger, and all of them are much longer.
+    while !is_end {
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        let (taken, ended) = take(&mut raw, 1, 16 * 1024).await;
+        assert!(taken > 0, "cut off after {total}");
+        total += taken;
+        is_end = ended;
+    }
+    assert_eq!(total, 1024 * 1024);
+}
+
+#[tokio::test]
+async fn frames_behind_the_last_reply_do_not_cut_it() {
+    let settings = DownstreamSettings {
+        linger_timeout: Duration::from_secs(5),
+        ..settings()
+    };
+    let server = start_with_send_buffer(settings, 200_000).await;
+    let mut raw = open_narrow(&server).await;
+    raw.send([get(1, "/large?1"), frame(GOAWAY, 0, 0, [0; 8])].concat())
+        .await;
+    let (before, _) = take(&mut raw, 1, 900 * 1024).await;
+    // All of the rest is in the kernel now, and none of it was asked for.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    raw.send(frame(WINDOW_UPDATE, 0, 0, number(1))).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let (after, is_end) = take(&mut raw, 1, usize::MAX).await;
+    assert_eq!((before + after, is_end), (1024 * 1024, true));
+}
