@@ -23,6 +23,7 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 
 use self::control::Control;
 pub(super) use self::exchange::Http2;
+use self::exchange::kept_bytes;
 use self::frames::{Block, Handled, Stage};
 use self::output::Output;
 use self::state::Shared;
@@ -39,6 +40,9 @@ use crate::http2::{Decoder, ErrorCode, HeadMemory, write_goaway, write_ping, wri
 /// Smallest and largest read. Reads grow while they fill their room, so an idle connection holds little.
 const READ_BYTES_MIN: usize = 4 * 1024;
 const READ_BYTES_MAX: usize = 64 * 1024;
+
+/// Memory for input, for heads and for exchanges, each, that a connection keeps while it waits.
+const KEPT_BYTES_MAX: usize = 16 * 1024;
 
 /// Requests that are answered before other connections have their turn.
 const REQUESTS_PER_POLL: usize = 256;
@@ -89,6 +93,8 @@ struct Connection<H> {
     sending: Output,
     needs_flush: bool,
     input: BytesMut,
+    /// What is known of its allocation, which its capacity does not tell once some of it is handled.
+    input_bytes: usize,
     read_bytes: usize,
     context: Context<H>,
     shared: Arc<Shared>,
@@ -140,6 +146,7 @@ impl<H: Handler> Connection<H> {
             stream: io.stream,
             sending: Output::new(takes_slices),
             needs_flush: false,
+            input_bytes: io.prefix.capacity(),
             input: io.prefix,
             read_bytes: READ_BYTES_MIN,
             shared,
@@ -208,6 +215,7 @@ impl<H: Handler> Connection<H> {
                 Poll::Pending => {}
             }
             if self.shared.lock().sleep() {
+                self.shrink();
                 return Poll::Pending;
             }
         }
@@ -297,10 +305,8 @@ impl<H: Handler> Connection<H> {
 
     /// Reads once; zero bytes mean the client has closed its side.
     fn poll_read(&mut self, cx: &mut TaskContext<'_>) -> Poll<io::Result<usize>> {
-        if self.input.is_empty() && self.input.capacity() > 2 * READ_BYTES_MAX {
-            self.input = BytesMut::new();
-        }
         self.input.reserve(self.read_bytes);
+        self.input_bytes = self.input_bytes.max(self.input.capacity());
         let read = std::pin::pin!(self.stream.read_buf(&mut self.input));
         let count = ready!(read.poll(cx))?;
         if count >= self.read_bytes {
@@ -309,6 +315,24 @@ impl<H: Handler> Connection<H> {
             self.read_bytes = (self.read_bytes / 2).max(READ_BYTES_MIN);
         }
         Poll::Ready(Ok(count))
+    }
+
+    /// Gives up memory that large frames and heads have claimed: the wait may be a long one.
+    fn shrink(&mut self) {
+        self.decoder.shrink();
+        self.memory.shrink();
+        if kept_bytes(&self.head) > KEPT_BYTES_MAX {
+            self.head = RequestHead::default();
+        }
+        let spare = self.spare.as_ref();
+        if spare.is_some_and(|spare| spare.kept_bytes() > KEPT_BYTES_MAX) {
+            self.spare = None;
+        }
+        if self.input_bytes > KEPT_BYTES_MAX && self.input.len() < self.input_bytes / 2 {
+            // What is left, if anything, is most often the beginning of one frame.
+            self.input = BytesMut::from(&self.input[..]);
+            self.input_bytes = self.input.capacity();
+        }
     }
 
     /// Moves bodies to the output and writes it, until there is nothing left that may be sent.

@@ -26,6 +26,16 @@ pub struct HeadMemory {
     crumbs: Vec<u8>,
 }
 
+impl HeadMemory {
+    /// Gives up memory that a large head has claimed.
+    pub fn shrink(&mut self) {
+        const KEPT_BYTES_MAX: usize = 16 * 1024;
+        if self.crumbs.capacity() > KEPT_BYTES_MAX {
+            self.crumbs = Vec::new();
+        }
+    }
+}
+
 /// What a good head says about the bytes behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParsedHead {

@@ -110,6 +110,11 @@ impl Http2 {
         };
     }
 
+    /// Memory that it keeps for another stream.
+    pub(super) fn kept_bytes(&self) -> usize {
+        kept_bytes(&self.head) + self.memory.heap_bytes()
+    }
+
     pub(in super::super) fn head(&self) -> &RequestHead {
         &self.head
     }
@@ -456,6 +461,11 @@ impl Drop for Http2 {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// Memory of a head for the next.
+pub(super) fn kept_bytes(head: &RequestHead) -> usize {
+    head.target.capacity() + head.authority.capacity() + head.fields.heap_bytes()
 }
 
 /// Bytes of a request head as HTTP/1 would write it.

@@ -2,7 +2,7 @@
 
 use tokio::net::TcpSocket;
 
-use super::super::support::start_with_send_buffer;
+use super::super::support::{resident_bytes, start_with_send_buffer};
 use super::*;
 
 const WIDE: u32 = 1 << 30;
@@ -32,6 +32,10 @@ async fn take(raw: &mut Raw, stream: u32, bytes: usize) -> (usize, bool) {
         }
     }
     (taken, false)
+}
+
+fn is_end_of(stream: u32) -> impl Fn(&Frame) -> bool {
+    move |frame| frame.stream == stream && frame.flags & END_STREAM != 0
 }
 
 #[tokio::test]
@@ -69,4 +73,38 @@ async fn frames_behind_the_last_reply_do_not_cut_it() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     let (after, is_end) = take(&mut raw, 1, usize::MAX).await;
     assert_eq!((before + after, is_end), (1024 * 1024, true));
+}
+
+#[tokio::test]
+async fn connections_that_wait_keep_nothing_of_large_heads() {
+    const GROWTH_MAX: u64 = 12 * 1024 * 1024;
+    let server = start(settings()).await;
+    let cookie = "c".repeat(12_000);
+    let head = head("GET", "/hello", &[("cookie", cookie.as_str()); 4]);
+    let mut pieces = head.chunks(16_384).peekable();
+    let mut request = Vec::new();
+    while let Some(piece) = pieces.next() {
+        let (kind, mut flags) = match request.is_empty() {
+            true => (HEADERS, END_STREAM),
+            false => (CONTINUATION, 0),
+        };
+        if pieces.peek().is_none() {
+            flags |= END_HEADERS;
+        }
+        request.extend(frame(kind, flags, 1, piece));
+    }
+    let mut waiting = Vec::new();
+    let mut before = 0;
+    for index in 0..200 {
+        if index == 10 {
+            before = resident_bytes();
+        }
+        let mut raw = Raw::open(&server).await;
+        raw.send(&request).await;
+        let frames = raw.until(is_end_of(1)).await;
+        assert_eq!(frames.last().unwrap().payload, b"hello");
+        waiting.push(raw);
+    }
+    let grown = resident_bytes().saturating_sub(before);
+    assert!(grown < GROWTH_MAX, "grew by {grown}");
 }
