@@ -44,7 +44,7 @@ const READ_BYTES_MAX: usize = 64 * 1024;
 /// Memory for input, for heads and for exchanges, each, that a connection keeps while it waits.
 const KEPT_BYTES_MAX: usize = 16 * 1024;
 
-/// Requests that are answered before other connections have their turn.
+/// Requests that are answered before other connections have their turn; large heads count as several.
 const REQUESTS_PER_POLL: usize = 256;
 
 /// Bytes read and thrown away behind the last frame.

@@ -7,7 +7,8 @@ use tokio::time::Instant;
 /// What the limit is for.
 const STRETCH: Duration = Duration::from_secs(10);
 
-/// PING, SETTINGS, PRIORITY, GOAWAY and unknown frames, DATA without any, and streams beyond what is allowed at once.
+/// PING, SETTINGS, PRIORITY, GOAWAY and unknown frames, DATA without any, streams beyond what is allowed at once, and
+/// header blocks of streams that were reset.
 /// Other frames grow in number with the work that a client is here for.
 #[derive(Debug)]
 pub(super) struct Control {

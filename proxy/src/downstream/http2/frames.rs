@@ -293,6 +293,7 @@ impl<H: Handler> Connection<H> {
         if stream.is_multiple_of(2) {
             return Err(protocol_error());
         }
+        self.requests_left = self.requests_left.saturating_sub(turn_cost(block));
         if stream <= self.last_stream {
             return self.late_block(stream, block, is_end);
         }
@@ -318,7 +319,6 @@ impl<H: Handler> Connection<H> {
         }
         self.timer.restart();
         self.requests = self.requests.saturating_add(1);
-        self.requests_left -= 1;
         let limits = ListLimits {
             head: &self.context.settings.head,
             list_bytes_max: limits.header_list_bytes_max as usize,
@@ -351,6 +351,7 @@ impl<H: Handler> Connection<H> {
             (state.has(stream), state.was_reset_lately(stream))
         };
         if was_reset {
+            self.count_control()?;
             return self.skip(block);
         }
         if !is_open {
@@ -455,6 +456,25 @@ impl<H: Handler> Connection<H> {
     }
 }
 
+/// What a header block, wanted or not, takes of the requests of a turn: decoding a large one is more work than many
+/// requests.
+fn turn_cost(block: &[u8]) -> usize {
+    const BYTES_OF_A_REQUEST: usize = 256;
+    1 + block.len() / BYTES_OF_A_REQUEST
+}
+
 fn protocol_error() -> Violation {
     Violation::Connection(ErrorCode::PROTOCOL_ERROR)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_blocks_take_more_of_a_turn() {
+        for (bytes, expected) in [(0, 1), (255, 1), (256, 2), (16_384, 65), (131_072, 513)] {
+            assert_eq!(turn_cost(&vec![0; bytes]), expected, "{bytes} bytes");
+        }
+    }
 }

@@ -38,6 +38,11 @@ fn is_end_of(stream: u32) -> impl Fn(&Frame) -> bool {
     move |frame| frame.stream == stream && frame.flags & END_STREAM != 0
 }
 
+fn goaway(raw: &[Frame]) -> Option<(u32, u32)> {
+    let found = raw.iter().find(|frame| frame.kind == GOAWAY)?;
+    Some((found.number(0), found.number(4)))
+}
+
 #[tokio::test]
 async fn the_last_reply_reaches_a_slow_reader() {
     let server = start_with_send_buffer(settings(), 16 * 1024).await;
@@ -107,4 +112,24 @@ async fn connections_that_wait_keep_nothing_of_large_heads() {
     }
     let grown = resident_bytes().saturating_sub(before);
     assert!(grown < GROWTH_MAX, "grew by {grown}");
+}
+
+#[tokio::test]
+async fn header_blocks_of_a_stream_that_was_reset_are_counted() {
+    let settings = DownstreamSettings {
+        http2: Http2Settings {
+            control_frames_max: 20,
+            ..settings().http2
+        },
+        ..settings()
+    };
+    let server = start(settings).await;
+    let mut raw = Raw::open(&server).await;
+    raw.send(frame(HEADERS, END_HEADERS, 1, head("POST", "/early", &[])))
+        .await;
+    raw.until(|frame| frame.kind == RST_STREAM).await;
+    raw.send(frame(HEADERS, 5, 1, block(&[("x", "1")])).repeat(40))
+        .await;
+    let frames = raw.answer().await;
+    assert_eq!(goaway(&frames), Some((1, ENHANCE_YOUR_CALM)));
 }
