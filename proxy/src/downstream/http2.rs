@@ -121,6 +121,8 @@ struct Connection<H> {
     ending: Ending,
     /// For waits without a stream, and for the end.
     timer: Timer,
+    /// For the client to confirm that it knows of the end.
+    announced_timer: Timer,
     /// For the client to take something of the output.
     write_timer: Timer,
     requests_left: usize,
@@ -166,6 +168,7 @@ impl<H: Handler> Connection<H> {
             shutdown: Shutdown::new(context.shutdown.clone()),
             ending: Ending::No,
             timer: Timer::default(),
+            announced_timer: Timer::default(),
             write_timer: Timer::default(),
             requests_left: 0,
             context,
@@ -193,6 +196,8 @@ impl<H: Handler> Connection<H> {
             }
             match handled {
                 Handled::Yields => {
+                    // A client that never lets us wait is not to miss the end by it.
+                    let _ = self.poll_ending(cx);
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
@@ -244,10 +249,10 @@ impl<H: Handler> Connection<H> {
                 return Poll::Ready(Some(self.ending.end().unwrap_or(End::ReplyFailed)));
             }
         }
-        if self.ending == Ending::No && self.shutdown.poll_begun(cx).is_ready() {
-            self.announce_end(End::ByReply);
+        if self.poll_ending(cx).is_ready() {
             return Poll::Ready(None);
         }
+        let settings = &self.context.settings;
         if self.stage != Stage::Open {
             ready!(self.timer.poll_elapsed(cx, settings.head_read_timeout));
             return Poll::Ready(Some(End::Refused(Refusal::HeadTimeout)));
@@ -270,6 +275,24 @@ impl<H: Handler> Connection<H> {
         }
     }
 
+    /// Goes on with the end where it is time for that; ready if there is something to send then.
+    fn poll_ending(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        match self.ending {
+            Ending::No => {
+                ready!(self.shutdown.poll_begun(cx));
+                self.announce_end(End::ByReply);
+            }
+            Ending::Announced(end) => {
+                // Who does not say that it knows is not served for ever.
+                let limit = self.context.settings.linger_timeout;
+                ready!(self.announced_timer.poll_elapsed(cx, limit));
+                self.finish_end(end);
+            }
+            Ending::Final(_) | Ending::AtOnce(_) => return Poll::Pending,
+        }
+        Poll::Ready(())
+    }
+
     /// GOAWAY, then on until the streams that the client has already opened are done (RFC 9113 §6.8).
     fn announce_end(&mut self, end: End) {
         let mut state = self.shared.lock();
@@ -278,6 +301,7 @@ impl<H: Handler> Connection<H> {
         drop(state);
         self.ending = Ending::Announced(end);
         self.timer.restart();
+        self.announced_timer.restart();
     }
 
     /// The client knows that we end.

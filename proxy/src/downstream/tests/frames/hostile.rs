@@ -1,5 +1,7 @@
 //! Clients that read slowly, say too little, or say the same thing for ever.
 
+use std::num::NonZeroU32;
+
 use tokio::net::TcpSocket;
 
 use super::super::support::{resident_bytes, start_with_send_buffer};
@@ -132,4 +134,24 @@ async fn header_blocks_of_a_stream_that_was_reset_are_counted() {
         .await;
     let frames = raw.answer().await;
     assert_eq!(goaway(&frames), Some((1, ENHANCE_YOUR_CALM)));
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_confirm_the_end_is_drained_all_the_same() {
+    let settings = DownstreamSettings {
+        requests_per_connection_max: NonZeroU32::new(1),
+        ..settings()
+    };
+    let server = start(settings).await;
+    let mut raw = Raw::open(&server).await;
+    raw.send(wait(1, &[])).await;
+    let frames = raw.until(|frame| frame.kind == GOAWAY).await;
+    assert_eq!(goaway(&frames), Some(((1 << 31) - 1, NO_ERROR)));
+    // The PING stays without an answer.
+    let frames = raw.until(|frame| frame.kind == GOAWAY).await;
+    assert_eq!(goaway(&frames), Some((1, NO_ERROR)));
+    raw.send(get(3, "/hello")).await;
+    let frames = raw.until(|frame| frame.kind == RST_STREAM).await;
+    let last = frames.last().unwrap();
+    assert_eq!((last.stream, last.number(0)), (3, REFUSED_STREAM));
 }
