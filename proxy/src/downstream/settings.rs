@@ -42,7 +42,7 @@ pub struct Http2Settings {
     pub send_buffer_bytes_max: usize,
     pub frame_bytes_max: u32,
     /// Streams kept in mind after we reset them: what the client sends on the last so many is ignored, on others it is
-    /// an error.
+    /// an error. Twice `concurrent_streams_max` and `resets_max` together, if that is more.
     pub reset_streams_max: usize,
     /// Streams reset by the client before their replies were complete, beyond those it let us complete and one for
     /// each second ("rapid reset", CVE-2023-44487); more ends the connection.

@@ -155,3 +155,22 @@ async fn a_client_that_does_not_confirm_the_end_is_drained_all_the_same() {
     let last = frames.last().unwrap();
     assert_eq!((last.stream, last.number(0)), (3, REFUSED_STREAM));
 }
+
+#[tokio::test]
+async fn as_many_streams_are_kept_in_mind_as_may_be_reset() {
+    let server = start(settings()).await;
+    let mut raw = Raw::open(&server).await;
+    let streams = (0..100).map(|index| index * 2 + 1);
+    for stream in streams.clone() {
+        let head = head("POST", "/early", &[]);
+        raw.send(frame(HEADERS, END_HEADERS, stream, head)).await;
+        raw.until(|frame| frame.kind == RST_STREAM && frame.stream == stream)
+            .await;
+    }
+    for stream in streams {
+        raw.send(frame(DATA, END_STREAM, stream, "late")).await;
+    }
+    let frames = raw.answer().await;
+    let is_answer = |frame: &Frame| matches!(frame.kind, RST_STREAM | GOAWAY);
+    assert!(!frames.iter().any(is_answer), "{frames:?}");
+}
