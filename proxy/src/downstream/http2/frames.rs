@@ -10,9 +10,10 @@ use super::super::end::End;
 use super::super::error::{Refusal, RefusedRequest};
 use super::super::exchange::Traffic;
 use super::exchange::{Http2, head_bytes};
+use super::state::AnswerBody;
 use super::work::Worker;
 use super::{Connection, Ending, GOAWAY_PING};
-use crate::http::{Fields, ResponseHead, reason_phrase};
+use crate::http::{Fields, Method, ResponseHead, reason_phrase};
 use crate::http1::Refused;
 use crate::http2::{
     BadHead, ErrorCode, FRAME_HEAD_BYTES, Frame, FrameHead, Kind, ListLimits, PREFACE, ParsedHead,
@@ -428,9 +429,13 @@ impl<H: Handler> Connection<H> {
         let head = ResponseHead::new(status)
             .with("Content-Type", "text/plain; charset=utf-8")
             .with("Cache-Control", "no-store");
+        let body_is = match self.head.method {
+            Method::Head => AnswerBody::Described,
+            _ => AnswerBody::Sent,
+        };
         let sent = {
             let mut state = self.shared.lock();
-            state.answer(stream, is_end, Bytes::from(body), |out, length| {
+            state.answer(stream, is_end, Bytes::from(body), body_is, |out, length| {
                 let length = StatedLength::Replaced(Some(length));
                 write_response(out, status, [&head.fields, &Fields::new()], length, None)
             })

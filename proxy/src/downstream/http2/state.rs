@@ -23,7 +23,7 @@ use crate::http2::{
 };
 
 pub(super) use self::receive::Received;
-pub(super) use self::send::{ReplyEnd, Sending};
+pub(super) use self::send::{AnswerBody, ReplyEnd, Sending};
 pub(super) use self::stream::StreamKey;
 
 /// Queued output beyond which no more is taken from bodies, and no more frames are read.

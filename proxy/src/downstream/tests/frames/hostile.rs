@@ -174,3 +174,18 @@ async fn as_many_streams_are_kept_in_mind_as_may_be_reset() {
     let is_answer = |frame: &Frame| matches!(frame.kind, RST_STREAM | GOAWAY);
     assert!(!frames.iter().any(is_answer), "{frames:?}");
 }
+
+#[tokio::test]
+async fn a_refused_head_request_gets_no_body() {
+    let server = start(settings()).await;
+    let mut raw = Raw::open(&server).await;
+    raw.send(frame(HEADERS, 5, 1, head("HEAD", "no-path", &[])))
+        .await;
+    let frames = raw.answer().await;
+    let of_stream: Vec<(u8, u8)> = frames
+        .iter()
+        .filter(|frame| frame.stream == 1)
+        .map(|frame| (frame.kind, frame.flags))
+        .collect();
+    assert_eq!(of_stream, [(HEADERS, END_STREAM | END_HEADERS)]);
+}
