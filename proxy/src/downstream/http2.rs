@@ -21,7 +21,7 @@ use futures_util::future::poll_fn;
 use pingora_core::protocols::Stream;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 
-use self::control::Control;
+use self::control::{Control, Faults};
 pub(super) use self::exchange::Http2;
 use self::exchange::kept_bytes;
 use self::frames::{Block, Handled, Stage};
@@ -112,10 +112,13 @@ struct Connection<H> {
     starting: VecDeque<Box<Http2>>,
     /// The highest number of a stream so far.
     last_stream: u32,
+    /// The client was told that no stream above this one is taken up.
+    last_taken: u32,
     requests: u32,
-    refused: u32,
+    /// Requests that were refused.
+    refused: Faults,
     /// Streams that we have reset for the client's own errors.
-    stream_errors: usize,
+    stream_errors: Faults,
     control: Control,
     shutdown: Shutdown,
     ending: Ending,
@@ -161,9 +164,10 @@ impl<H: Handler> Connection<H> {
             worker: None,
             starting: VecDeque::new(),
             last_stream: 0,
+            last_taken: LAST_STREAM_MAX,
             requests: 0,
-            refused: 0,
-            stream_errors: 0,
+            refused: Faults::new(),
+            stream_errors: Faults::new(),
             control: Control::new(limits.control_frames_max),
             shutdown: Shutdown::new(context.shutdown.clone()),
             ending: Ending::No,
@@ -309,6 +313,7 @@ impl<H: Handler> Connection<H> {
         let mut state = self.shared.lock();
         write_goaway(state.output.end(), self.last_stream, ErrorCode::NO_ERROR);
         drop(state);
+        self.last_taken = self.last_stream;
         self.ending = Ending::Final(end);
         self.timer.restart();
     }
@@ -320,7 +325,9 @@ impl<H: Handler> Connection<H> {
         }
         let mut state = self.shared.lock();
         state.end_all();
-        write_goaway(state.output.end(), self.last_stream, code);
+        // RFC 9113 §6.8: what was refused is not taken up after all.
+        let last_stream = self.last_stream.min(self.last_taken);
+        write_goaway(state.output.end(), last_stream, code);
         drop(state);
         self.starting.clear();
         self.ending = Ending::AtOnce(end);

@@ -250,8 +250,7 @@ impl<H: Handler> Connection<H> {
         if self.is_idle(stream) {
             return Err(code.into());
         }
-        self.stream_errors += 1;
-        if self.stream_errors > self.context.settings.http2.local_error_reset_streams_max {
+        if self.stream_errors.add() > self.context.settings.http2.local_error_reset_streams_max {
             return Err(ErrorCode::ENHANCE_YOUR_CALM.into());
         }
         self.shared.lock().fail(stream, code);
@@ -453,9 +452,14 @@ impl<H: Handler> Connection<H> {
         };
         let context = &self.context;
         context.handler.refused(&context.info, answered);
-        self.refused += 1;
-        if self.refused > context.settings.http2.refused_requests_max {
-            self.fail(ErrorCode::ENHANCE_YOUR_CALM, End::Refused(refusal));
+        let max = context.settings.http2.refused_requests_max as usize;
+        let refused = self.refused.add();
+        let end = End::Refused(refusal);
+        if refused > max.saturating_mul(2) {
+            self.fail(ErrorCode::ENHANCE_YOUR_CALM, end);
+        } else if refused > max && self.ending == Ending::No {
+            // Others may share the connection, behind a front end: what they have sent is answered.
+            self.announce_end(end);
         }
         Ok(())
     }

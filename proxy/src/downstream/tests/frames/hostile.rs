@@ -189,3 +189,57 @@ async fn a_refused_head_request_gets_no_body() {
         .collect();
     assert_eq!(of_stream, [(HEADERS, END_STREAM | END_HEADERS)]);
 }
+
+#[tokio::test]
+async fn refused_requests_announce_the_end_and_a_flood_of_them_is_the_end() {
+    let settings = DownstreamSettings {
+        linger_timeout: Duration::from_secs(5),
+        http2: Http2Settings {
+            refused_requests_max: 30,
+            ..settings().http2
+        },
+        ..settings()
+    };
+    let server = start(settings).await;
+    let bad = |stream: u32| {
+        let head = head("GET", "no-path", &[]);
+        frame(HEADERS, 5, stream, head)
+    };
+    let mut raw = Raw::open(&server).await;
+    raw.send(
+        (0..35)
+            .map(|index| bad(index * 2 + 1))
+            .collect::<Vec<_>>()
+            .concat(),
+    )
+    .await;
+    let frames = raw.until(is_end_of(69)).await;
+    assert_eq!(goaway(&frames), Some(((1 << 31) - 1, NO_ERROR)));
+    raw.send(get(101, "/hello")).await;
+    let frames = raw.until(is_end_of(101)).await;
+    assert_eq!(frames.last().unwrap().payload, b"hello");
+
+    raw.send(
+        (60..160)
+            .map(|index| bad(index * 2 + 1))
+            .collect::<Vec<_>>()
+            .concat(),
+    )
+    .await;
+    let frames = raw.until(|frame| frame.kind == GOAWAY).await;
+    assert_eq!(frames.last().unwrap().number(4), ENHANCE_YOUR_CALM);
+}
+
+#[tokio::test]
+async fn a_later_goaway_does_not_take_up_more_streams() {
+    let server = start(settings()).await;
+    let mut raw = Raw::open(&server).await;
+    raw.send([wait(1, &[]), frame(GOAWAY, 0, 0, [0; 8])].concat())
+        .await;
+    let frames = raw.until(|frame| frame.kind == GOAWAY).await;
+    assert_eq!(goaway(&frames), Some((1, NO_ERROR)));
+    raw.send([get(3, "/hello"), frame(PING, 0, 0, [0; 7])].concat())
+        .await;
+    let frames = raw.until(|frame| frame.kind == GOAWAY).await;
+    assert_eq!(goaway(&frames), Some((1, FRAME_SIZE_ERROR)));
+}
