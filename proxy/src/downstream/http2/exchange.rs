@@ -95,10 +95,11 @@ impl Http2 {
         self.expectation = parsed.expectation;
         self.body_length = match parsed.content_length {
             Some(length) => BodyLength::Known(length),
-            None if is_received => BodyLength::None,
+            // What follows CONNECT is for a tunnel, and we have none.
+            None if is_received || self.method == Method::Connect => BodyLength::None,
             None => BodyLength::Unknown,
         };
-        self.is_read = false;
+        self.is_read = self.method == Method::Connect;
         self.trailers = None;
         self.reply = Reply::NotStarted;
         self.progress = 0;
