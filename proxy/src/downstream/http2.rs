@@ -21,8 +21,9 @@ use futures_util::future::poll_fn;
 use pingora_core::protocols::Stream;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 
-use self::control::Control;
+use self::control::{Control, Faults};
 pub(super) use self::exchange::Http2;
+use self::exchange::kept_bytes;
 use self::frames::{Block, Handled, Stage};
 use self::output::Output;
 use self::state::Shared;
@@ -40,7 +41,10 @@ use crate::http2::{Decoder, ErrorCode, HeadMemory, write_goaway, write_ping, wri
 const READ_BYTES_MIN: usize = 4 * 1024;
 const READ_BYTES_MAX: usize = 64 * 1024;
 
-/// Requests that are answered before other connections have their turn.
+/// Memory for input, for heads and for exchanges, each, that a connection keeps while it waits.
+const KEPT_BYTES_MAX: usize = 16 * 1024;
+
+/// Requests that are answered before other connections have their turn; large heads count as several.
 const REQUESTS_PER_POLL: usize = 256;
 
 /// Bytes read and thrown away behind the last frame.
@@ -89,6 +93,8 @@ struct Connection<H> {
     sending: Output,
     needs_flush: bool,
     input: BytesMut,
+    /// What is known of its allocation, which its capacity does not tell once some of it is handled.
+    input_bytes: usize,
     read_bytes: usize,
     context: Context<H>,
     shared: Arc<Shared>,
@@ -106,15 +112,20 @@ struct Connection<H> {
     starting: VecDeque<Box<Http2>>,
     /// The highest number of a stream so far.
     last_stream: u32,
+    /// The client was told that no stream above this one is taken up.
+    last_taken: u32,
     requests: u32,
-    refused: u32,
+    /// Requests that were refused.
+    refused: Faults,
     /// Streams that we have reset for the client's own errors.
-    stream_errors: usize,
+    stream_errors: Faults,
     control: Control,
     shutdown: Shutdown,
     ending: Ending,
     /// For waits without a stream, and for the end.
     timer: Timer,
+    /// For the client to confirm that it knows of the end.
+    announced_timer: Timer,
     /// For the client to take something of the output.
     write_timer: Timer,
     requests_left: usize,
@@ -140,6 +151,7 @@ impl<H: Handler> Connection<H> {
             stream: io.stream,
             sending: Output::new(takes_slices),
             needs_flush: false,
+            input_bytes: io.prefix.capacity(),
             input: io.prefix,
             read_bytes: READ_BYTES_MIN,
             shared,
@@ -152,13 +164,15 @@ impl<H: Handler> Connection<H> {
             worker: None,
             starting: VecDeque::new(),
             last_stream: 0,
+            last_taken: LAST_STREAM_MAX,
             requests: 0,
-            refused: 0,
-            stream_errors: 0,
+            refused: Faults::new(),
+            stream_errors: Faults::new(),
             control: Control::new(limits.control_frames_max),
             shutdown: Shutdown::new(context.shutdown.clone()),
             ending: Ending::No,
             timer: Timer::default(),
+            announced_timer: Timer::default(),
             write_timer: Timer::default(),
             requests_left: 0,
             context,
@@ -186,6 +200,8 @@ impl<H: Handler> Connection<H> {
             }
             match handled {
                 Handled::Yields => {
+                    // A client that never lets us wait is not to miss the end by it.
+                    let _ = self.poll_ending(cx);
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
@@ -208,6 +224,7 @@ impl<H: Handler> Connection<H> {
                 Poll::Pending => {}
             }
             if self.shared.lock().sleep() {
+                self.shrink();
                 return Poll::Pending;
             }
         }
@@ -236,15 +253,16 @@ impl<H: Handler> Connection<H> {
                 return Poll::Ready(Some(self.ending.end().unwrap_or(End::ReplyFailed)));
             }
         }
-        if self.ending == Ending::No && self.shutdown.poll_begun(cx).is_ready() {
-            self.announce_end(End::ByReply);
+        if self.poll_ending(cx).is_ready() {
             return Poll::Ready(None);
         }
+        let settings = &self.context.settings;
         if self.stage != Stage::Open {
             ready!(self.timer.poll_elapsed(cx, settings.head_read_timeout));
             return Poll::Ready(Some(End::Refused(Refusal::HeadTimeout)));
         }
-        if self.shared.lock().streams() > 0 {
+        // A client that is slow to take the last reply has the time to write, and not only that to linger.
+        if !is_flushed || self.shared.lock().streams() > 0 {
             self.timer.restart();
             return Poll::Pending;
         }
@@ -261,6 +279,24 @@ impl<H: Handler> Connection<H> {
         }
     }
 
+    /// Goes on with the end where it is time for that; ready if there is something to send then.
+    fn poll_ending(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        match self.ending {
+            Ending::No => {
+                ready!(self.shutdown.poll_begun(cx));
+                self.announce_end(End::ByReply);
+            }
+            Ending::Announced(end) => {
+                // Who does not say that it knows is not served for ever.
+                let limit = self.context.settings.linger_timeout;
+                ready!(self.announced_timer.poll_elapsed(cx, limit));
+                self.finish_end(end);
+            }
+            Ending::Final(_) | Ending::AtOnce(_) => return Poll::Pending,
+        }
+        Poll::Ready(())
+    }
+
     /// GOAWAY, then on until the streams that the client has already opened are done (RFC 9113 §6.8).
     fn announce_end(&mut self, end: End) {
         let mut state = self.shared.lock();
@@ -269,6 +305,7 @@ impl<H: Handler> Connection<H> {
         drop(state);
         self.ending = Ending::Announced(end);
         self.timer.restart();
+        self.announced_timer.restart();
     }
 
     /// The client knows that we end.
@@ -276,6 +313,7 @@ impl<H: Handler> Connection<H> {
         let mut state = self.shared.lock();
         write_goaway(state.output.end(), self.last_stream, ErrorCode::NO_ERROR);
         drop(state);
+        self.last_taken = self.last_stream;
         self.ending = Ending::Final(end);
         self.timer.restart();
     }
@@ -287,7 +325,9 @@ impl<H: Handler> Connection<H> {
         }
         let mut state = self.shared.lock();
         state.end_all();
-        write_goaway(state.output.end(), self.last_stream, code);
+        // RFC 9113 §6.8: what was refused is not taken up after all.
+        let last_stream = self.last_stream.min(self.last_taken);
+        write_goaway(state.output.end(), last_stream, code);
         drop(state);
         self.starting.clear();
         self.ending = Ending::AtOnce(end);
@@ -296,10 +336,8 @@ impl<H: Handler> Connection<H> {
 
     /// Reads once; zero bytes mean the client has closed its side.
     fn poll_read(&mut self, cx: &mut TaskContext<'_>) -> Poll<io::Result<usize>> {
-        if self.input.is_empty() && self.input.capacity() > 2 * READ_BYTES_MAX {
-            self.input = BytesMut::new();
-        }
         self.input.reserve(self.read_bytes);
+        self.input_bytes = self.input_bytes.max(self.input.capacity());
         let read = std::pin::pin!(self.stream.read_buf(&mut self.input));
         let count = ready!(read.poll(cx))?;
         if count >= self.read_bytes {
@@ -308,6 +346,24 @@ impl<H: Handler> Connection<H> {
             self.read_bytes = (self.read_bytes / 2).max(READ_BYTES_MIN);
         }
         Poll::Ready(Ok(count))
+    }
+
+    /// Gives up memory that large frames and heads have claimed: the wait may be a long one.
+    fn shrink(&mut self) {
+        self.decoder.shrink();
+        self.memory.shrink();
+        if kept_bytes(&self.head) > KEPT_BYTES_MAX {
+            self.head = RequestHead::default();
+        }
+        let spare = self.spare.as_ref();
+        if spare.is_some_and(|spare| spare.kept_bytes() > KEPT_BYTES_MAX) {
+            self.spare = None;
+        }
+        if self.input_bytes > KEPT_BYTES_MAX && self.input.len() < self.input_bytes / 2 {
+            // What is left, if anything, is most often the beginning of one frame.
+            self.input = BytesMut::from(&self.input[..]);
+            self.input_bytes = self.input.capacity();
+        }
     }
 
     /// Moves bodies to the output and writes it, until there is nothing left that may be sent.
@@ -353,7 +409,8 @@ impl<H: Handler> Connection<H> {
         let limit = self.context.settings.linger_timeout;
         let lingering = async {
             poll_fn(|cx| Pin::new(&mut *self.stream).poll_shutdown(cx)).await?;
-            if !matches!(self.ending, Ending::AtOnce(_)) {
+            if self.sending.queued() > 0 {
+                // Nobody takes it.
                 return Ok(());
             }
             let mut skipped = 0;

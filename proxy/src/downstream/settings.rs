@@ -42,14 +42,16 @@ pub struct Http2Settings {
     pub send_buffer_bytes_max: usize,
     pub frame_bytes_max: u32,
     /// Streams kept in mind after we reset them: what the client sends on the last so many is ignored, on others it is
-    /// an error.
+    /// an error. Twice `concurrent_streams_max` and `resets_max` together, if that is more.
     pub reset_streams_max: usize,
     /// Streams reset by the client before their replies were complete, beyond those it let us complete and one for
     /// each second ("rapid reset", CVE-2023-44487); more ends the connection.
     pub resets_max: usize,
-    /// Streams that we reset for the client's own errors ("made you reset", CVE-2025-8671); more ends the connection.
+    /// Streams that we reset for the client's own errors, less one for each second ("made you reset", CVE-2025-8671);
+    /// more ends the connection.
     pub local_error_reset_streams_max: usize,
-    /// Requests refused on one connection before it ends.
+    /// Requests refused on one connection, less one for each second, before its end is announced. Twice as many end it
+    /// at once.
     pub refused_requests_max: u32,
     /// PING, SETTINGS, PRIORITY, GOAWAY and unknown frames, DATA without any, and streams beyond
     /// `concurrent_streams_max`, within ten seconds; more ends the connection.

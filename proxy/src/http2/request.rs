@@ -26,6 +26,16 @@ pub struct HeadMemory {
     crumbs: Vec<u8>,
 }
 
+impl HeadMemory {
+    /// Gives up memory that a large head has claimed.
+    pub fn shrink(&mut self) {
+        const KEPT_BYTES_MAX: usize = 16 * 1024;
+        if self.crumbs.capacity() > KEPT_BYTES_MAX {
+            self.crumbs = Vec::new();
+        }
+    }
+}
+
 /// What a good head says about the bytes behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParsedHead {
@@ -312,7 +322,10 @@ impl Reading<'_> {
         let is_connect = self.head.method == Method::Connect;
         let (needed, refused) = match is_connect {
             // RFC 9113 §8.5.
-            true => (pseudo::METHOD, pseudo::SCHEME | pseudo::PATH),
+            true => (
+                pseudo::METHOD | pseudo::AUTHORITY,
+                pseudo::SCHEME | pseudo::PATH,
+            ),
             false => (pseudo::METHOD | pseudo::SCHEME | pseudo::PATH, 0),
         };
         if self.is_malformed || self.pseudo & needed != needed || self.pseudo & refused != 0 {
@@ -328,6 +341,9 @@ impl Reading<'_> {
                 return Err(Refused::Target.into());
             }
             Target::parse(target.as_bytes(), &self.head.method, self.head.scheme)?;
+        } else if !self.head.authority.is_empty() {
+            let authority = self.head.authority.as_bytes();
+            Target::parse(authority, &self.head.method, self.head.scheme)?;
         }
         if self.hosts > 1 {
             return Err(Refused::HostRepeated.into());
@@ -345,6 +361,9 @@ impl Reading<'_> {
         }
         if let Some(malformed) = self.refused {
             return Err(Refused::from(malformed).into());
+        }
+        if is_connect && self.content_length.is_some_and(|length| length > 0) {
+            return Err(Refused::ConnectBody.into());
         }
         if self.has_unknown_expectation {
             return Err(Refused::Expectation.into());

@@ -7,7 +7,8 @@ use tokio::time::Instant;
 /// What the limit is for.
 const STRETCH: Duration = Duration::from_secs(10);
 
-/// PING, SETTINGS, PRIORITY, GOAWAY and unknown frames, DATA without any, and streams beyond what is allowed at once.
+/// PING, SETTINGS, PRIORITY, GOAWAY and unknown frames, DATA without any, streams beyond what is allowed at once, and
+/// header blocks of streams that were reset.
 /// Other frames grow in number with the work that a client is here for.
 #[derive(Debug)]
 pub(super) struct Control {
@@ -39,9 +40,49 @@ impl Control {
     }
 }
 
+/// Faults of a client, less one for each second since: a connection may last for days.
+#[derive(Debug)]
+pub(super) struct Faults {
+    count: usize,
+    forgiven: Instant,
+}
+
+impl Faults {
+    pub(super) fn new() -> Faults {
+        Faults {
+            count: 0,
+            forgiven: Instant::now(),
+        }
+    }
+
+    /// Counts one; gives how many there are.
+    pub(super) fn add(&mut self) -> usize {
+        let seconds = self.forgiven.elapsed().as_secs();
+        if seconds > 0 {
+            let forgiven = usize::try_from(seconds).unwrap_or(usize::MAX);
+            self.count = self.count.saturating_sub(forgiven);
+            self.forgiven = Instant::now();
+        }
+        self.count = self.count.saturating_add(1);
+        self.count
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fault_is_forgiven_each_second() {
+        let mut faults = Faults::new();
+        assert_eq!([(); 3].map(|()| faults.add()), [1, 2, 3]);
+        tokio::time::advance(Duration::from_millis(900)).await;
+        assert_eq!(faults.add(), 4);
+        tokio::time::advance(Duration::from_millis(1200)).await;
+        assert_eq!(faults.add(), 3);
+        tokio::time::advance(Duration::from_secs(1000)).await;
+        assert_eq!(faults.add(), 1);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn the_limit_is_for_ten_seconds() {

@@ -95,10 +95,11 @@ impl Http2 {
         self.expectation = parsed.expectation;
         self.body_length = match parsed.content_length {
             Some(length) => BodyLength::Known(length),
-            None if is_received => BodyLength::None,
+            // What follows CONNECT is for a tunnel, and we have none.
+            None if is_received || self.method == Method::Connect => BodyLength::None,
             None => BodyLength::Unknown,
         };
-        self.is_read = false;
+        self.is_read = self.method == Method::Connect;
         self.trailers = None;
         self.reply = Reply::NotStarted;
         self.progress = 0;
@@ -108,6 +109,11 @@ impl Http2 {
             request_head: head_bytes(&self.head),
             ..Traffic::default()
         };
+    }
+
+    /// Memory that it keeps for another stream.
+    pub(super) fn kept_bytes(&self) -> usize {
+        kept_bytes(&self.head) + self.memory.heap_bytes()
     }
 
     pub(in super::super) fn head(&self) -> &RequestHead {
@@ -456,6 +462,11 @@ impl Drop for Http2 {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// Memory of a head for the next.
+pub(super) fn kept_bytes(head: &RequestHead) -> usize {
+    head.target.capacity() + head.authority.capacity() + head.fields.heap_bytes()
 }
 
 /// Bytes of a request head as HTTP/1 would write it.

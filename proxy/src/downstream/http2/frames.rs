@@ -10,9 +10,10 @@ use super::super::end::End;
 use super::super::error::{Refusal, RefusedRequest};
 use super::super::exchange::Traffic;
 use super::exchange::{Http2, head_bytes};
+use super::state::AnswerBody;
 use super::work::Worker;
 use super::{Connection, Ending, GOAWAY_PING};
-use crate::http::{Fields, ResponseHead, reason_phrase};
+use crate::http::{Fields, Method, ResponseHead, reason_phrase};
 use crate::http1::Refused;
 use crate::http2::{
     BadHead, ErrorCode, FRAME_HEAD_BYTES, Frame, FrameHead, Kind, ListLimits, PREFACE, ParsedHead,
@@ -249,8 +250,7 @@ impl<H: Handler> Connection<H> {
         if self.is_idle(stream) {
             return Err(code.into());
         }
-        self.stream_errors += 1;
-        if self.stream_errors > self.context.settings.http2.local_error_reset_streams_max {
+        if self.stream_errors.add() > self.context.settings.http2.local_error_reset_streams_max {
             return Err(ErrorCode::ENHANCE_YOUR_CALM.into());
         }
         self.shared.lock().fail(stream, code);
@@ -293,6 +293,7 @@ impl<H: Handler> Connection<H> {
         if stream.is_multiple_of(2) {
             return Err(protocol_error());
         }
+        self.requests_left = self.requests_left.saturating_sub(turn_cost(block));
         if stream <= self.last_stream {
             return self.late_block(stream, block, is_end);
         }
@@ -318,7 +319,6 @@ impl<H: Handler> Connection<H> {
         }
         self.timer.restart();
         self.requests = self.requests.saturating_add(1);
-        self.requests_left -= 1;
         let limits = ListLimits {
             head: &self.context.settings.head,
             list_bytes_max: limits.header_list_bytes_max as usize,
@@ -351,6 +351,7 @@ impl<H: Handler> Connection<H> {
             (state.has(stream), state.was_reset_lately(stream))
         };
         if was_reset {
+            self.count_control()?;
             return self.skip(block);
         }
         if !is_open {
@@ -427,9 +428,13 @@ impl<H: Handler> Connection<H> {
         let head = ResponseHead::new(status)
             .with("Content-Type", "text/plain; charset=utf-8")
             .with("Cache-Control", "no-store");
+        let body_is = match self.head.method {
+            Method::Head => AnswerBody::Described,
+            _ => AnswerBody::Sent,
+        };
         let sent = {
             let mut state = self.shared.lock();
-            state.answer(stream, is_end, Bytes::from(body), |out, length| {
+            state.answer(stream, is_end, Bytes::from(body), body_is, |out, length| {
                 let length = StatedLength::Replaced(Some(length));
                 write_response(out, status, [&head.fields, &Fields::new()], length, None)
             })
@@ -447,14 +452,38 @@ impl<H: Handler> Connection<H> {
         };
         let context = &self.context;
         context.handler.refused(&context.info, answered);
-        self.refused += 1;
-        if self.refused > context.settings.http2.refused_requests_max {
-            self.fail(ErrorCode::ENHANCE_YOUR_CALM, End::Refused(refusal));
+        let max = context.settings.http2.refused_requests_max as usize;
+        let refused = self.refused.add();
+        let end = End::Refused(refusal);
+        if refused > max.saturating_mul(2) {
+            self.fail(ErrorCode::ENHANCE_YOUR_CALM, end);
+        } else if refused > max && self.ending == Ending::No {
+            // Others may share the connection, behind a front end: what they have sent is answered.
+            self.announce_end(end);
         }
         Ok(())
     }
 }
 
+/// What a header block, wanted or not, takes of the requests of a turn: decoding a large one is more work than many
+/// requests.
+fn turn_cost(block: &[u8]) -> usize {
+    const BYTES_OF_A_REQUEST: usize = 256;
+    1 + block.len() / BYTES_OF_A_REQUEST
+}
+
 fn protocol_error() -> Violation {
     Violation::Connection(ErrorCode::PROTOCOL_ERROR)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_blocks_take_more_of_a_turn() {
+        for (bytes, expected) in [(0, 1), (255, 1), (256, 2), (16_384, 65), (131_072, 513)] {
+            assert_eq!(turn_cost(&vec![0; bytes]), expected, "{bytes} bytes");
+        }
+    }
 }

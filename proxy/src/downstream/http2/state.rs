@@ -23,7 +23,7 @@ use crate::http2::{
 };
 
 pub(super) use self::receive::Received;
-pub(super) use self::send::{ReplyEnd, Sending};
+pub(super) use self::send::{AnswerBody, ReplyEnd, Sending};
 pub(super) use self::stream::StreamKey;
 
 /// Queued output beyond which no more is taken from bodies, and no more frames are read.
@@ -90,6 +90,11 @@ pub(super) struct State {
 
 impl State {
     fn new(output: Output, settings: &Http2Settings) -> State {
+        // All that may be open can be reset at once, while frames of each are still under way.
+        let streams_max = settings.concurrent_streams_max as usize + settings.resets_max;
+        let reset_lately_max = settings
+            .reset_streams_max
+            .max(streams_max.saturating_mul(2));
         State {
             output,
             in_flight: 0,
@@ -107,7 +112,7 @@ impl State {
             connection_window_bytes: settings.connection_window_bytes,
             stream_window_bytes: settings.stream_window_bytes,
             reset_lately: VecDeque::new(),
-            reset_lately_max: settings.reset_streams_max,
+            reset_lately_max,
             resets: 0,
             forgiven: Instant::now(),
             connection: Waker::noop().clone(),

@@ -1,5 +1,7 @@
 //! HTTP/2 frame by frame over a socket: what each type may be, and what ends when it is something else.
 
+mod hostile;
+
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -115,9 +117,11 @@ struct Raw {
 
 impl Raw {
     async fn open(server: &Server) -> Raw {
-        let mut raw = Raw {
-            stream: TcpStream::connect(server.addr).await.unwrap(),
-        };
+        Raw::over(TcpStream::connect(server.addr).await.unwrap()).await
+    }
+
+    async fn over(stream: TcpStream) -> Raw {
+        let mut raw = Raw { stream };
         raw.send([PREFACE, &frame(SETTINGS, 0, 0, [])].concat())
             .await;
         raw
@@ -817,7 +821,11 @@ async fn a_smaller_table_is_confirmed_in_the_next_head() {
 
 #[tokio::test]
 async fn shutdown_is_announced_before_streams_are_refused() {
-    let mut server = start(settings()).await;
+    let settings = DownstreamSettings {
+        linger_timeout: PATIENCE,
+        ..settings()
+    };
+    let mut server = start(settings).await;
     let mut raw = Raw::open(&server).await;
     raw.send(wait(1, &[])).await;
     assert_eq!(server.event().await, "waiting");
@@ -844,6 +852,7 @@ async fn shutdown_is_announced_before_streams_are_refused() {
     assert_eq!((last.stream, last.number(0)), (5, REFUSED_STREAM));
     raw.send(frame(RST_STREAM, 0, 1, number(8))).await;
     assert_eq!(raw.frame().await, None);
+    drop(raw);
     while server.event().await != "connection ended" {}
     assert_eq!(*server.handler.last_end.lock(), Some(End::ByReply));
 }

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::l4::stream::Stream as L4Stream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, watch};
 
 use super::super::*;
@@ -38,6 +38,18 @@ pub(super) struct Scripted {
 
 pub(super) async fn start(settings: DownstreamSettings) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    start_on(listener, settings)
+}
+
+/// The same, where the kernel takes only so many bytes of replies.
+pub(super) async fn start_with_send_buffer(settings: DownstreamSettings, bytes: u32) -> Server {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_send_buffer_size(bytes).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    start_on(socket.listen(64).unwrap(), settings)
+}
+
+fn start_on(listener: TcpListener, settings: DownstreamSettings) -> Server {
     let addr = listener.local_addr().unwrap();
     let (shutdown, watcher) = watch::channel(false);
     let (sender, events) = mpsc::unbounded_channel();

@@ -113,7 +113,7 @@ impl Decoder {
 
     /// Gives up memory that a large field has claimed.
     pub fn shrink(&mut self) {
-        const KEPT_BYTES_MAX: usize = 4096;
+        const KEPT_BYTES_MAX: usize = 16 * 1024;
         if self.scratch.capacity() > KEPT_BYTES_MAX {
             self.scratch = Vec::new();
         }

@@ -196,6 +196,16 @@ fn doubtful_heads_are_refused() {
         fields[3].1 = target;
         check(&fields, refused(expected));
     }
+    for authority in [&b"a"[..], b"a:", b"a:x", b"u@a:443", b"[::1]", b"a:99999"] {
+        let connect = [(":method", &b"CONNECT"[..]), (":authority", authority)];
+        check(&connect, refused(Refused::Target));
+    }
+    let connect = [
+        (":method", &b"CONNECT"[..]),
+        (":authority", b"a:443"),
+        ("content-length", b"1"),
+    ];
+    check(&connect, refused(Refused::ConnectBody));
     for authority in [&b""[..], b"a b", b"u@a", b"a,b", b"a:", b"\xff"] {
         let mut fields = with(&[]);
         fields[2].1 = authority;

@@ -22,6 +22,14 @@ pub(in super::super) enum ReplyEnd {
     Sent,
 }
 
+/// What is sent of the body of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum AnswerBody {
+    Sent,
+    /// Only its length: to HEAD.
+    Described,
+}
+
 /// Whether enough of a body has left its queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum Sending {
@@ -70,20 +78,24 @@ impl State {
     }
 
     /// Answers on a stream that nobody has taken up. The body is left out where the windows have no room for it. Gives
-    /// what `write` gives, which gets the length of the body, and that length.
+    /// what `write` gives, which gets the length of the body, and the bytes that were sent of it.
     pub(in super::super) fn answer(
         &mut self,
         id: u32,
         is_received: bool,
         body: Bytes,
+        body_is: AnswerBody,
         write: impl FnOnce(&mut Vec<u8>, u64) -> u64,
     ) -> (u64, u64) {
         let window = self.send_window.min(self.initial_send_window);
         let has_room = window >= body.len() as i64;
-        let length = if has_room { body.len() as u64 } else { 0 };
-        let end_stream = if has_room { 0 } else { flags::END_STREAM };
-        let size = self.send_block(id, end_stream, |out| write(out, length));
-        if has_room {
+        let (stated, length, end_stream) = match body_is {
+            AnswerBody::Described => (body.len() as u64, 0, flags::END_STREAM),
+            AnswerBody::Sent if has_room => (body.len() as u64, body.len() as u64, 0),
+            AnswerBody::Sent => (0, 0, flags::END_STREAM),
+        };
+        let size = self.send_block(id, end_stream, |out| write(out, stated));
+        if length > 0 {
             self.send_window -= length as i64;
             let out = self.output.end();
             write_frame_head(out, body.len(), Kind::Data, flags::END_STREAM, id);

@@ -10,9 +10,6 @@ use super::receive::Trailers;
 use super::send::ReplyEnd;
 use crate::http2::{ErrorCode, Violation};
 
-/// Memory for bodies that is kept for the next stream.
-const KEPT_BYTES_MAX: usize = 16 * 1024;
-
 /// Which stream, for its handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) struct StreamKey {
@@ -112,10 +109,8 @@ impl Stream {
         self.queue.clear();
         self.queued = 0;
         self.trailers = None;
-        match self.body.capacity() > KEPT_BYTES_MAX {
-            true => self.body = BytesMut::new(),
-            false => self.body.clear(),
-        }
+        // Its capacity would not tell how large the allocation is of which pieces were split off.
+        self.body = BytesMut::new();
         unread
     }
 
@@ -130,5 +125,19 @@ impl Stream {
         self.reply_end = ReplyEnd::Open;
         self.drained = 0;
         unread
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_that_was_read_in_part_leaves_no_memory() {
+        let mut stream = Stream::default();
+        stream.body.extend_from_slice(&[0; 256 * 1024]);
+        drop(stream.body.split_to(250 * 1024));
+        assert_eq!(stream.drop_content(), 6 * 1024);
+        assert_eq!(stream.body.capacity(), 0);
     }
 }
