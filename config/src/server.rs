@@ -135,7 +135,8 @@ settings! {
         /// Most streams that errors of an HTTP/2 client may make us reset before the connection is closed ("made you
         /// reset", CVE-2025-8671).
         pub http2_stream_errors_max: NonZeroUsize = nonzero(100);
-        /// Most PING, SETTINGS, PRIORITY and unknown frames that an HTTP/2 client may send within ten seconds before the
+        /// Most PING, SETTINGS, PRIORITY, GOAWAY and unknown frames, empty DATA frames, streams above the limit and
+        /// header blocks of streams that were reset that an HTTP/2 client may send within ten seconds before the
         /// connection is closed.
         pub http2_control_frames_max: NonZeroU32 = nonzero_u32(1000);
         /// Fewest bytes of an answer that an HTTP/2 client has to take within `timeouts.write`; a client that takes

@@ -92,6 +92,7 @@ struct Connection<H> {
     /// What is being written.
     sending: Output,
     needs_flush: bool,
+    is_half_closed: bool,
     input: BytesMut,
     /// What is known of its allocation, which its capacity does not tell once some of it is handled.
     input_bytes: usize,
@@ -151,6 +152,7 @@ impl<H: Handler> Connection<H> {
             stream: io.stream,
             sending: Output::new(takes_slices),
             needs_flush: false,
+            is_half_closed: false,
             input_bytes: io.prefix.capacity(),
             input: io.prefix,
             read_bytes: READ_BYTES_MIN,
@@ -206,10 +208,16 @@ impl<H: Handler> Connection<H> {
                     return Poll::Pending;
                 }
                 Handled::UntilOutput if is_flushed => continue,
-                Handled::All if !matches!(self.ending, Ending::AtOnce(_)) => {
+                Handled::All
+                    if !self.is_half_closed && !matches!(self.ending, Ending::AtOnce(_)) =>
+                {
                     match self.poll_read(cx) {
                         Poll::Ready(Ok(1..)) => continue,
-                        Poll::Ready(_) => {
+                        Poll::Ready(Ok(0)) => {
+                            self.half_close();
+                            continue;
+                        }
+                        Poll::Ready(Err(_)) => {
                             return Poll::Ready(self.ending.end().unwrap_or(End::ByClient));
                         }
                         Poll::Pending => {}
@@ -316,6 +324,13 @@ impl<H: Handler> Connection<H> {
         self.last_taken = self.last_stream;
         self.ending = Ending::Final(end);
         self.timer.restart();
+    }
+
+    /// The client sends nothing more, and may still read what it has asked for.
+    fn half_close(&mut self) {
+        self.is_half_closed = true;
+        self.shared.lock().half_close();
+        self.ending = Ending::Final(self.ending.end().unwrap_or(End::ByClient));
     }
 
     /// Ends everything, and says why.

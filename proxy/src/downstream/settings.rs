@@ -53,8 +53,9 @@ pub struct Http2Settings {
     /// Requests refused on one connection, less one for each second, before its end is announced. Twice as many end it
     /// at once.
     pub refused_requests_max: u32,
-    /// PING, SETTINGS, PRIORITY, GOAWAY and unknown frames, DATA without any, and streams beyond
-    /// `concurrent_streams_max`, within ten seconds; more ends the connection.
+    /// PING, SETTINGS, PRIORITY, GOAWAY and unknown frames, DATA without any, streams beyond
+    /// `concurrent_streams_max`, and header blocks of streams that were reset, within ten seconds; more ends the
+    /// connection.
     pub control_frames_max: u32,
     /// Bytes of a reply that the client has to take within `write_timeout` if so many are left.
     pub progress_bytes_min: usize,

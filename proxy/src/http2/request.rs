@@ -307,7 +307,8 @@ impl Reading<'_> {
         if is_padded(value) {
             return self.refuse(Malformed::FieldValue);
         }
-        if self.has_crumbs {
+        // Where one of the two is empty, there is nothing to keep apart.
+        if !self.crumbs.is_empty() && !value.is_empty() {
             self.crumbs.extend_from_slice(b"; ");
         }
         self.has_crumbs = true;

@@ -407,11 +407,10 @@ impl Http2 {
     pub(in super::super) async fn closed(&mut self) -> Departure {
         // The reason does not matter: a reset and a broken connection both mean that nobody reads.
         poll_fn(|cx| match self.key {
-            Some(key) => self.shared.lock().poll_ended(key, cx),
-            None => Poll::Ready(()),
+            Some(key) => self.shared.lock().poll_departure(key, cx),
+            None => Poll::Ready(Departure::Gone),
         })
-        .await;
-        Departure::Gone
+        .await
     }
 
     /// Breaks the reply off.

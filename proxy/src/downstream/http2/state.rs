@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use self::stream::{Ended, Stream};
 use super::super::error::ClientError;
+use super::super::exchange::Departure;
 use super::super::settings::Http2Settings;
 use super::output::Output;
 use crate::http2::{
@@ -84,6 +85,8 @@ pub(super) struct State {
     /// Something was done that the connection's task has to look at.
     is_touched: bool,
     is_over: bool,
+    /// The client sends nothing more.
+    is_half_closed: bool,
     /// Who waits for the output to become shorter.
     crowd: Vec<Waker>,
 }
@@ -119,6 +122,7 @@ impl State {
             is_awake: true,
             is_touched: false,
             is_over: false,
+            is_half_closed: false,
             crowd: Vec::new(),
         }
     }
@@ -180,6 +184,9 @@ impl State {
         self.in_flight = 0;
         self.is_touched = false;
         self.pump();
+        if self.is_half_closed {
+            self.end_stuck();
+        }
         if self.output.queued() == 0 {
             self.output.shrink();
             return false;
@@ -259,11 +266,15 @@ impl State {
         self.stream(key).ended.map(|ended| ended.error(key.id))
     }
 
-    /// Ready once the stream has ended before its time.
-    pub(super) fn poll_ended(&mut self, key: StreamKey, cx: &Context<'_>) -> Poll<()> {
+    /// Ready once the stream has ended before its time, or its client sends no more.
+    pub(super) fn poll_departure(&mut self, key: StreamKey, cx: &Context<'_>) -> Poll<Departure> {
+        let is_half_closed = self.is_half_closed;
         let stream = self.stream(key);
         if stream.ended.is_some() {
-            return Poll::Ready(());
+            return Poll::Ready(Departure::Gone);
+        }
+        if is_half_closed {
+            return Poll::Ready(Departure::HalfClosed);
         }
         stream.wait(cx);
         Poll::Pending
@@ -324,6 +335,26 @@ impl State {
             let unread = stream.drop_content();
             stream.wake();
             self.release(unread);
+        }
+    }
+
+    /// The client sends nothing more: who waits for it learns so.
+    pub(super) fn half_close(&mut self) {
+        self.is_half_closed = true;
+        for (_, slot) in &self.by_id {
+            self.slots[*slot].wake();
+        }
+    }
+
+    /// Ends the streams for which a client that sends nothing more will never open a window.
+    fn end_stuck(&mut self) {
+        for index in 0..self.by_id.len() {
+            let slot = self.by_id[index].1;
+            let stream = &self.slots[slot];
+            let window = stream.send_window.min(self.send_window);
+            if !stream.queue.is_empty() && window <= 0 {
+                self.end(slot, Ended::WithConnection);
+            }
         }
     }
 

@@ -169,6 +169,7 @@ fn messages_that_break_the_rules_are_malformed() {
         fields[place].1 = value;
         check(&fields, bad);
     }
+    check(&[(":method", b"CONNECT"), ("host", b"a:443")], bad);
     for extra in [(":path", &b"/"[..]), (":scheme", b"http")] {
         check(
             &[(":method", b"CONNECT"), (":authority", b"a:443"), extra],
@@ -274,6 +275,9 @@ fn other_fields_are_kept_as_they_are() {
         &[("cookie", b"a=1"), ("x", b"y"), ("cookie", b"b=2")],
         Ok(&[("x", b"y"), ("cookie", b"a=1; b=2")]),
     );
+    let crumbs = ["", "a=1", "", "b=2", ""].map(|crumb| ("cookie", crumb.as_bytes()));
+    check_with(&crumbs, Ok(&[("cookie", b"a=1; b=2")]));
+    check_with(&[("cookie", b"")], Ok(&[("cookie", b"")]));
     let (head, parsed) = read(&with(&[
         ("content-length", b"42"),
         ("expect", b"100-Continue"),

@@ -115,6 +115,7 @@ impl State {
         key: StreamKey,
         cx: &Context<'_>,
     ) -> Poll<Result<Received, ClientError>> {
+        let is_half_closed = self.is_half_closed;
         let stream = self.stream(key);
         if let Some(ended) = stream.ended {
             return Poll::Ready(Err(ended.error(key.id)));
@@ -128,6 +129,9 @@ impl State {
         }
         if stream.is_received {
             return Poll::Ready(Ok(Received::End(stream.trailers.take())));
+        }
+        if is_half_closed {
+            return Poll::Ready(Err(ClientError::Gone(None)));
         }
         stream.wait(cx);
         Poll::Pending

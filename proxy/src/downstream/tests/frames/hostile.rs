@@ -243,3 +243,52 @@ async fn a_later_goaway_does_not_take_up_more_streams() {
     let frames = raw.until(|frame| frame.kind == GOAWAY).await;
     assert_eq!(goaway(&frames), Some((1, FRAME_SIZE_ERROR)));
 }
+
+#[tokio::test]
+async fn a_client_that_sends_no_more_is_still_answered() {
+    let mut server = start_with_send_buffer(settings(), 16 * 1024).await;
+    let mut raw = open_narrow(&server).await;
+    raw.send([get(1, "/large?1"), get(3, "/wait")].concat())
+        .await;
+    raw.stream.shutdown().await.unwrap();
+    assert_eq!(server.event().await, "waiting");
+    assert_eq!(server.event().await, "HalfClosed");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let mut frames = Vec::new();
+    while let Some(frame) = raw.frame().await {
+        frames.push(frame);
+    }
+    let length = |stream: u32| -> usize {
+        let frames = frames.iter();
+        let data = frames.filter(|frame| frame.stream == stream && frame.kind == DATA);
+        data.map(|frame| frame.payload.len()).sum()
+    };
+    assert_eq!((length(1), length(3)), (1024 * 1024, 5));
+    assert_eq!(server.event().await, "connection ended");
+    assert_eq!(*server.handler.last_end.lock(), Some(End::ByClient));
+}
+
+#[tokio::test]
+async fn a_body_whose_client_sends_no_more_is_broken_off() {
+    let mut server = start(settings()).await;
+    let mut raw = Raw::open(&server).await;
+    raw.send(frame(HEADERS, END_HEADERS, 1, head("POST", "/sink", &[])))
+        .await;
+    raw.answer().await;
+    raw.send(frame(DATA, 0, 1, "half")).await;
+    raw.stream.shutdown().await.unwrap();
+    assert_eq!(server.event().await, "error: the client went away");
+    assert_eq!(server.event().await, "connection ended");
+}
+
+#[tokio::test]
+async fn a_client_that_sends_no_more_opens_no_window() {
+    let mut server = start(settings()).await;
+    let mut raw = Raw::open(&server).await;
+    raw.send(get(1, "/large?1")).await;
+    raw.stream.shutdown().await.unwrap();
+    // As much as the window takes, long before the time to write is over.
+    let (taken, is_end) = take(&mut raw, 1, usize::MAX).await;
+    assert_eq!((taken, is_end), (65_535, false));
+    assert_eq!(server.event().await, "error: the client went away");
+}
