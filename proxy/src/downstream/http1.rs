@@ -245,14 +245,16 @@ impl Http1 {
                 let elapsed = self.wire.timer.poll_elapsed(cx, limit);
                 return elapsed.map(|()| Err(Next::Refused(Refusal::HeadTimeout)));
             }
-            if self.shutdown.poll_begun(cx).is_ready() {
-                return Poll::Ready(Err(Next::End(End::ByReply)));
-            }
-            let limit = self.settings.idle_timeout;
-            self.wire
-                .timer
-                .poll_elapsed(cx, limit)
-                .map(|()| Err(Next::End(End::Idle)))
+            let (limit, end) = match self.shutdown.poll_begun(cx) {
+                Poll::Pending => (self.settings.idle_timeout, End::Idle),
+                // Accepted a moment ago: its first request is on its way, and nobody has told the client not to send it.
+                Poll::Ready(()) if self.requests == 0 => {
+                    (self.settings.linger_timeout, End::ByReply)
+                }
+                Poll::Ready(()) => return Poll::Ready(Err(Next::End(End::ByReply))),
+            };
+            let elapsed = self.wire.timer.poll_elapsed(cx, limit);
+            elapsed.map(|()| Err(Next::End(end)))
         })
         .await;
         if is_idle {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use proxy::explain::{NOT_STORED, not_stored};
 
@@ -94,6 +95,8 @@ async fn example_is_what_the_command_prints() {
     for path in ["/kv/demo/greeting", "/account"] {
         let host = [("Host", "127.0.0.1:6081")];
         door.request("GET", path, &host).await;
+        // Several of the clock's ticks, so that what is said of time is not said of the same moment.
+        tokio::time::sleep(Duration::from_millis(50)).await;
         let url = format!("http://127.0.0.1:6081{path}");
         example.push_str(&format!("$ lacquer explain {url}\n"));
         example.push_str(&explain(&door, &[&url]).await);
