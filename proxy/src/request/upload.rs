@@ -67,7 +67,18 @@ impl Upload {
                 .try_send(BodyPiece::Data(piece))
                 .expect("a new channel has room");
         }
-        self.progress = Progress::Moving(sender);
+        // What came with the head goes with it: a backend that answers before it has read is not sent the rest.
+        let mut moved = None;
+        while !exchange.expects_continue() && moved != Some(Moved::Last) && sender.capacity() > 0 {
+            moved = move_piece(&sender, exchange).now_or_never().transpose()?;
+            if moved.is_none() {
+                break;
+            }
+        }
+        self.progress = match moved {
+            Some(Moved::Last) => Progress::Over,
+            Some(Moved::One) | None => Progress::Moving(sender),
+        };
         Ok(Some(RequestBody::Stream { length, receiver }))
     }
 
