@@ -54,6 +54,8 @@ pub(super) struct Http1 {
     /// Heads read so far.
     requests: u32,
     request: Request,
+    /// The last Host that was found sound.
+    host: String,
     reply: Reply,
     /// For the fields that replies add to stored heads.
     memory: Fields,
@@ -174,6 +176,7 @@ impl Http1 {
                 upgrade: None,
                 is_broken: false,
             },
+            host: String::new(),
             reply: Reply::NotStarted,
             memory: Fields::new(),
             idle_since: None,
@@ -199,6 +202,7 @@ impl Http1 {
                 if self.preface == Preface::Refused {
                     let parsed = parse_request_into(
                         &mut self.request.head,
+                        &mut self.host,
                         &self.wire.input,
                         &self.settings.head,
                         self.info.scheme,

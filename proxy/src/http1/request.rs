@@ -12,6 +12,9 @@ const LEADING_BYTES_MAX: usize = 8;
 /// Longest method name; keeps the request line from hiding a long method in the target's limit.
 const METHOD_BYTES_MAX: usize = 64;
 
+/// A longer Host is not remembered; a DNS name has 253 bytes at the most.
+const KNOWN_HOST_BYTES_MAX: usize = 260;
+
 /// Whether the client waits for 100 before it sends the body (RFC 9110 §10.1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expectation {
@@ -44,16 +47,23 @@ pub fn parse_request(
     limits: &HeadLimits,
     scheme: Scheme,
 ) -> Result<Option<ParsedRequest>, Refused> {
-    parse_request_into(&mut RequestHead::default(), bytes, limits, scheme)
+    parse_request_into(
+        &mut RequestHead::default(),
+        &mut String::new(),
+        bytes,
+        limits,
+        scheme,
+    )
 }
 
 /// [`parse_request`] into the memory of a head that is done with: of `spare`, which is left empty where there is a
-/// request.
+/// request. `known_host` is the last Host of the connection that was found sound: clients send one again and again.
 ///
 /// # Errors
 /// As there.
 pub fn parse_request_into(
     spare: &mut RequestHead,
+    known_host: &mut String,
     bytes: &[u8],
     limits: &HeadLimits,
     scheme: Scheme,
@@ -81,7 +91,7 @@ pub fn parse_request_into(
         return Err(Malformed::FieldName.into());
     }
 
-    let authority = authority(&control, target.authority, version)?;
+    let authority = authority(&control, target.authority, version, known_host)?;
     let host_differs = control.host != authority.map(str::as_bytes);
     let framing = match control.declared(version)? {
         Declared::Nothing => BodyFraming::Empty,
@@ -207,12 +217,19 @@ fn authority<'a>(
     control: &ControlFields<'a>,
     named: Option<&'a str>,
     version: Version,
+    known: &'a mut String,
 ) -> Result<Option<&'a str>, Refused> {
     let host = match (control.host, control.host_lines) {
         (None, _) if version == Version::Http10 => None,
         (None, _) => return Err(Refused::HostMissing),
+        (Some(host), 1) if !host.is_empty() && host == known.as_bytes() => Some(&**known),
         (Some(host), 1) if is_authority(host) => {
-            Some(std::str::from_utf8(host).map_err(|_| Refused::HostInvalid)?)
+            let host = std::str::from_utf8(host).map_err(|_| Refused::HostInvalid)?;
+            if host.len() <= KNOWN_HOST_BYTES_MAX {
+                known.clear();
+                known.push_str(host);
+            }
+            Some(host)
         }
         (Some(_), 1) => return Err(Refused::HostInvalid),
         (Some(_), _) => return Err(Refused::HostRepeated),

@@ -1,5 +1,5 @@
 use super::*;
-use crate::http::{Method, Scheme, Version};
+use crate::http::{Method, RequestHead, Scheme, Version};
 
 fn parse(bytes: &[u8]) -> Result<Option<ParsedRequest>, Refused> {
     parse_request(bytes, &limits(), Scheme::Http)
@@ -589,4 +589,31 @@ fn mutated_requests_never_panic_and_never_carry_a_line_end() {
         assert_eq!(lines, parsed.head.fields.len() + 2 + host_added - framing);
     }
     assert!(accepted > 500, "{accepted}");
+}
+
+#[test]
+fn a_host_that_is_remembered_is_taken_again_and_no_other() {
+    let mut known = String::new();
+    let mut host_of = |host: &str| {
+        let input = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        let mut spare = RequestHead::default();
+        let parsed = parse_request_into(
+            &mut spare,
+            &mut known,
+            input.as_bytes(),
+            &limits(),
+            Scheme::Http,
+        );
+        parsed.map(|parsed| parsed.expect("a complete head").head.authority)
+    };
+    let long = "a".repeat(300);
+    for _ in 0..2 {
+        assert_eq!(host_of(""), Err(Refused::HostInvalid));
+        assert_eq!(host_of("example.org"), Ok("example.org".to_owned()));
+        assert_eq!(host_of("example.org"), Ok("example.org".to_owned()));
+        assert_eq!(host_of("example.org/"), Err(Refused::HostInvalid));
+        assert_eq!(host_of("example.org:99999"), Err(Refused::HostInvalid));
+        assert_eq!(host_of(&long), Ok(long.clone()));
+        assert_eq!(host_of("EXAMPLE.org"), Ok("EXAMPLE.org".to_owned()));
+    }
 }
