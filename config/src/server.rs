@@ -120,8 +120,8 @@ settings! {
         pub target_bytes_max: ByteSize = ByteSize::kibibytes(16);
         /// Largest request body (413). Bodies are not held in memory, so this is a matter of policy.
         pub request_body_bytes_max: ByteSize = ByteSize::gibibytes(1);
-        /// Most connections of clients at once. Each takes up to two file descriptors: keep `ulimit -n` above twice this
-        /// number.
+        /// Most connections of clients at once. Each takes up to two file descriptors: `lacquer` takes all that the hard limit
+        /// allows (`ulimit -Hn`), and warns at the start where that is less than twice this number.
         pub connections_max: NonZeroUsize = nonzero(10_000);
         /// Requests after which a connection is closed; 0 means any number.
         pub requests_per_connection_max: u32 = 0;

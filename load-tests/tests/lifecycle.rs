@@ -130,6 +130,38 @@ async fn wrong_settings_are_told_before_a_port_opens() {
 }
 
 #[tokio::test]
+async fn file_descriptors_are_taken_up_to_the_hard_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let given = getrlimit(Resource::Nofile);
+    let low = Rlimit {
+        current: Some(256),
+        maximum: given.maximum,
+    };
+    setrlimit(Resource::Nofile, low).unwrap();
+    let front = Front::start_with(backend().await.address, |settings| {
+        settings.set("limits.connections_max", "100");
+    })
+    .await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", front.process.pid())).unwrap();
+    let files = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let mut numbers = files.unwrap()["Max open files".len()..].split_whitespace();
+    assert_eq!(numbers.next(), numbers.next(), "{limits}");
+    assert!(!front.process.log().contains("descriptors"));
+    // What the hard limit has no room for is told.
+    let maximum = given
+        .maximum
+        .expect("systems bound what a process may open");
+    let front = Front::start_with(backend().await.address, |settings| {
+        settings.set("limits.connections_max", &maximum.to_string());
+    })
+    .await;
+    let log = front.process.log();
+    assert!(log.contains("LimitNOFILE"), "{log}");
+}
+
+#[tokio::test]
 async fn wrong_flags_name_the_right_ones() {
     let folder = tempfile::tempdir().unwrap();
     let cases: [(&str, &[&str], &[&str]); 6] = [

@@ -18,6 +18,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// How long threads that are blocked get to end once everything else has.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(1);
 
+/// A client's and its backend's.
+const FILES_PER_CONNECTION: u64 = 2;
+
 /// How long a new process waits for the old one's listeners.
 const HANDOVER_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -50,6 +53,7 @@ fn serve(
     overrides: Overrides,
     upgrade: bool,
 ) -> anyhow::Result<()> {
+    raise_file_limit(config.limits.connections_max.get());
     // For all but the clients, whose threads have their own. Of the kind that lets a task block while listeners are
     // handed over.
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -107,6 +111,29 @@ fn serve(
     // A name that is just being looked up may take longer than the drain deadline leaves.
     runtime.shutdown_timeout(SHUTDOWN_PATIENCE);
     served
+}
+
+/// Takes as many file descriptors as the system lets this process have. What it begins with is a soft limit for programs that
+/// cannot handle more, and too low for a server.
+fn raise_file_limit(connections_max: usize) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    let limit = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => maximum,
+        Err(_) => current,
+    };
+    let needed = (connections_max as u64).saturating_mul(FILES_PER_CONNECTION);
+    if let Some(limit) = limit.filter(|limit| *limit < needed) {
+        tracing::warn!(
+            limit,
+            needed,
+            "fewer file descriptors than limits.connections_max may need: raise the hard limit (ulimit -Hn, LimitNOFILE)"
+        );
+    }
 }
 
 fn upgrade_socket(config: &Config) -> PathBuf {
