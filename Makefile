@@ -12,7 +12,7 @@ SUITE ?=
 TESTS ?= $(abspath $(firstword $(wildcard ../shared/conformance/visible.tsv) load-tests/conformance/tests.tsv))
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build run test conformance fuzz lint bench bench-quick instructions
+.PHONY: help deps build run test conformance fuzz lint bench bench-quick instructions release
 
 help: ## What can be made here
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r target text; do \
@@ -24,6 +24,10 @@ deps: ## Install what is missing on Debian: PostgreSQL, a C compiler, cmake
 build: ## Build lacquer and lacquer-origin for use, into target/release
 	@.ci/deps build
 	$(CARGO) build $(LOCKED) --release -p proxy -p origin --bins
+
+release: ## Build lacquer as it is meant to be installed, with a profile of its own work, into target/dist; 10 minutes
+	@.ci/deps release
+	@CARGO='$(CARGO)' LOCKED='$(LOCKED)' .ci/release
 
 run: deps build ## Run PostgreSQL, the origin and the front door until Ctrl-C; data stay in ./data
 	@.ci/run-local
@@ -59,12 +63,11 @@ lint: ## Check format, clippy, documentation, licences and sources
 		$(CARGO) deny $(LOCKED) check advisories; \
 	else echo 'advisories: not checked, their database cannot be reached from here'; fi
 
-bench: ## Measure lacquer and its peers side by side, for two hours or so; BENCH='--lines miss --rounds 3' for a part
+bench: release ## Measure lacquer and its peers side by side, for two hours or so; BENCH='--lines miss --rounds 3' for a part
 	@.ci/deps bench
-	$(CARGO) build $(LOCKED) --release -p proxy
-	$(CARGO) run $(LOCKED) --release -p load-tests --bin bench -- $(BENCH)
+	LACQUER_BIN='$(CURDIR)/target/dist/lacquer' $(CARGO) run $(LOCKED) --release -p load-tests --bin bench -- $(BENCH)
 
-bench-quick: ## The same for 128 B hits, in under two minutes
+bench-quick: ## The same for 128 B hits and what `make build` makes, in under two minutes
 	@.ci/deps bench
 	$(CARGO) build $(LOCKED) --release -p proxy
 	$(CARGO) run $(LOCKED) --release -p load-tests --bin bench -- --quick $(BENCH)

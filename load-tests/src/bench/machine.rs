@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use anyhow::Result;
 
-use super::peers::Kind;
+use super::peers::{self, Kind};
 
 /// Names and what they are.
 #[derive(Clone, Debug)]
@@ -49,6 +49,10 @@ impl Machine {
         for kind in kinds {
             if *kind != Kind::BareLoop {
                 facts.push((kind.title().to_owned(), kind.version()?));
+            }
+            if *kind == Kind::Lacquer {
+                let build = peers::lacquer::build()?;
+                facts.push((format!("{} was built by", kind.title()), build.to_owned()));
             }
         }
         for (name, flag) in [("wrk", "-v"), ("h2load", "--version")] {

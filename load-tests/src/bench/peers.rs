@@ -18,7 +18,7 @@ use crate::place::free_address;
 
 mod bare;
 mod haproxy;
-mod lacquer;
+pub mod lacquer;
 mod nginx;
 mod trafficserver;
 mod varnish;

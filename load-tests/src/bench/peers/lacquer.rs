@@ -1,7 +1,8 @@
 //! `lacquer` in its defaults: only addresses, and what a line needs, are set. Its access log is off by default.
 
+use std::ffi::OsStr;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
@@ -33,6 +34,20 @@ pub fn program() -> Result<PathBuf> {
         path.display()
     );
     Ok(path)
+}
+
+/// How [`program`] was built, as far as its folder tells.
+///
+/// # Errors
+/// As there.
+pub fn build() -> Result<&'static str> {
+    let program = program()?;
+    let folder = program.parent().and_then(Path::file_name);
+    Ok(match folder.and_then(OsStr::to_str) {
+        Some("dist") => "`make release`: optimised with a profile of its own work",
+        Some("release") => "`make build`: optimised without a profile",
+        _ => "unknown, named by LACQUER_BIN",
+    })
 }
 
 pub(super) fn call(call: Call, place: &Place<'_>, setup: &Setup) -> Result<Call> {
