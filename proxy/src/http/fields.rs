@@ -209,12 +209,19 @@ impl Fields {
 
     /// Appends the lines of the fields for whose names `keep` says so, as HTTP/1 writes them.
     pub(crate) fn write_lines(&self, out: &mut Vec<u8>, keep: impl Fn(&[u8]) -> bool) {
-        for line in self.each().filter(|line| keep(line.name)) {
-            out.extend_from_slice(line.name);
-            out.extend_from_slice(b": ");
-            out.extend_from_slice(line.value);
-            out.extend_from_slice(b"\r\n");
+        let lines = self.lines();
+        // Lines that follow each other are copied together.
+        let (mut kept_from, mut start) = (0, 0);
+        let mut at = 0;
+        while let Some((line, end)) = self.line(at, start) {
+            if !keep(line.name) {
+                out.extend_from_slice(&lines[kept_from..start]);
+                kept_from = end;
+            }
+            at += 1;
+            start = end;
         }
+        out.extend_from_slice(&lines[kept_from..]);
     }
 
     /// Number of field lines.
