@@ -54,14 +54,15 @@ const PARTS_BEFORE_WHOLE: usize = 8;
 enum State {
     Recv,
     Hash,
-    /// Nothing usable was found; the stale answer may serve a conditional fetch.
+    /// Nothing usable was found; the stale answer may serve a conditional fetch. The key is behind a pointer so that
+    /// no state is larger than a hit's.
     Miss {
-        key: PrimaryKey,
+        key: Box<PrimaryKey>,
         stale: Option<Arc<Object>>,
     },
     /// Answers here could not be stored: fetch beside the others.
     HitForMiss {
-        key: PrimaryKey,
+        key: Box<PrimaryKey>,
     },
     Pass,
     Pipe,
@@ -148,12 +149,12 @@ impl Machine<'_> {
                 State::Hash => Ok(self.hash()),
                 State::Miss { key, stale } => {
                     self.prepare_to_wait();
-                    let next = self.miss(key, stale).await;
+                    let next = self.miss(&key, stale).await;
                     self.look_at_clock(next)
                 }
                 State::HitForMiss { key } => {
                     self.prepare_to_wait();
-                    let next = self.hit_for_miss(key).await;
+                    let next = self.hit_for_miss(&key).await;
                     self.look_at_clock(next)
                 }
                 State::Pass => {
@@ -252,7 +253,10 @@ impl Machine<'_> {
                     .store
                     .lacks(key.as_bytes(), &self.request.head.fields),
             );
-            return State::Miss { key, stale: None };
+            return State::Miss {
+                key: Box::new(key),
+                stale: None,
+            };
         };
         self.record.forwarded = Some(ForwardReason::UriMiss);
         match object.kind {
@@ -262,12 +266,12 @@ impl Machine<'_> {
                 // What is not stored for long need not be fetched whole for a part of it.
                 return match self.request.head.fields.contains("Range") {
                     true => State::Pass,
-                    false => State::HitForMiss { key },
+                    false => State::HitForMiss { key: Box::new(key) },
                 };
             }
             Kind::HitForMiss | Kind::Private => {
                 return State::Miss {
-                    key,
+                    key: Box::new(key),
                     stale: Some(object),
                 };
             }
@@ -297,7 +301,7 @@ impl Machine<'_> {
                     false => ForwardReason::Stale,
                 });
                 State::Miss {
-                    key,
+                    key: Box::new(key),
                     stale: Some(object),
                 }
             }
@@ -367,7 +371,7 @@ impl Machine<'_> {
         }
     }
 
-    async fn hit_for_miss(&mut self, key: PrimaryKey) -> Result<State, ClientError> {
+    async fn hit_for_miss(&mut self, key: &PrimaryKey) -> Result<State, ClientError> {
         match self.ask_miss(None) {
             Err(instead) => Ok(instead),
             Ok(asked) => self.fetch_beside(key, None, asked).await,
@@ -376,12 +380,12 @@ impl Machine<'_> {
 
     async fn miss(
         &mut self,
-        key: PrimaryKey,
+        key: &PrimaryKey,
         stale: Option<Arc<Object>>,
     ) -> Result<State, ClientError> {
         let asked = match self.ask_miss(stale.as_deref()) {
             Err(instead) => return Ok(instead),
-            Ok(asked) => asked.filter(|_| !self.is_asked_for_in_pieces(&key)),
+            Ok(asked) => asked.filter(|_| !self.is_asked_for_in_pieces(key)),
         };
         self.record.flights += 1;
         if self.record.flights > FLIGHTS_MAX {
@@ -407,7 +411,7 @@ impl Machine<'_> {
     /// Waits for a fetch of somebody else.
     async fn follow(
         &mut self,
-        key: PrimaryKey,
+        key: &PrimaryKey,
         stale: Option<Arc<Object>>,
         asked: Option<Asked>,
         mut seat: Seat,
@@ -461,7 +465,7 @@ impl Machine<'_> {
     /// Fetches without company; the answer is stored if it can be.
     async fn fetch_beside(
         &mut self,
-        key: PrimaryKey,
+        key: &PrimaryKey,
         stale: Option<Arc<Object>>,
         asked: Option<Asked>,
     ) -> Result<State, ClientError> {
