@@ -1,9 +1,11 @@
 //! The request machine: takes a request through the states of `request/REQUEST.md` and answers it.
 //!
 //! It belongs to the client's connection and ends with the answer. It only ever delivers objects; where
-//! they come from is a look-up or a [`crate::fetch`]. Decisions are the policy's ([`crate::policy`]).
+//! they come from is a look-up or a [`crate::fetch`]. Decisions are the policy's ([`crate::policy`]). Here are the states
+//! and their order; what a state asks a fetch for is in [`fetching`].
 
 mod deliver;
+mod fetching;
 mod forward;
 mod pipe;
 mod purge;
@@ -15,24 +17,21 @@ use std::sync::Arc;
 
 use arc_swap::Guard;
 
-use crate::backend::{BackendResponse, RequestBody};
-use crate::bans::HeldMark;
+use crate::backend::BackendResponse;
 use crate::downstream::{BodyLength, ClientError, Exchange, Served};
-use crate::fetch::{Completes, FetchTask, Fetched, News, Sharing, answer};
+use crate::fetch::Sharing;
 use crate::front::{Exchangeable, Front, next_xid};
 use crate::http::{Fields, Method, RequestHead, ResponseHead};
 use crate::metrics::{Counter, Outcome};
 use crate::object::{BodyReader, Kind, Object};
-use crate::policy::{
-    Delivery, Fetch, Hit, Invalidation, Miss, Purpose, Recv, Request, Source, Synth,
-};
+use crate::policy::{Delivery, Hit, Invalidation, Miss, Recv, Request, Source, Synth};
 use crate::rules::cache_control::RequestDirectives;
 use crate::rules::cache_status::ForwardReason;
 use crate::rules::conditional::{Precondition, evaluate};
 use crate::rules::hop_by_hop;
 use crate::rules::key::PrimaryKey;
-use crate::rules::part::{self, Asked};
-use crate::store::{Boarding, Fence, Key, Landing, Seat};
+use crate::rules::part::Asked;
+use crate::store::{Boarding, Landing, Seat};
 use crate::time::Timestamp;
 
 pub(crate) use forward::{is_shareable, speaks_for_all};
@@ -46,22 +45,20 @@ const RESTARTS_MAX: u32 = 4;
 /// answer varied on something that nobody knew it would.
 const FLIGHTS_MAX: u32 = 3;
 
-/// Parts of one content that are fetched before the next range is answered from the whole.
-const PARTS_BEFORE_WHOLE: usize = 8;
-
 /// The states between two decisions.
 #[derive(Debug)]
 enum State {
     Recv,
     Hash,
-    /// Nothing usable was found; the stale answer may serve a conditional fetch.
+    /// Nothing usable was found; the stale answer may serve a conditional fetch. The key is behind a pointer so that
+    /// no state is larger than a hit's.
     Miss {
-        key: PrimaryKey,
+        key: Box<PrimaryKey>,
         stale: Option<Arc<Object>>,
     },
     /// Answers here could not be stored: fetch beside the others.
     HitForMiss {
-        key: PrimaryKey,
+        key: Box<PrimaryKey>,
     },
     Pass,
     Pipe,
@@ -148,12 +145,12 @@ impl Machine<'_> {
                 State::Hash => Ok(self.hash()),
                 State::Miss { key, stale } => {
                     self.prepare_to_wait();
-                    let next = self.miss(key, stale).await;
+                    let next = self.miss(&key, stale).await;
                     self.look_at_clock(next)
                 }
                 State::HitForMiss { key } => {
                     self.prepare_to_wait();
-                    let next = self.hit_for_miss(key).await;
+                    let next = self.hit_for_miss(&key).await;
                     self.look_at_clock(next)
                 }
                 State::Pass => {
@@ -252,7 +249,10 @@ impl Machine<'_> {
                     .store
                     .lacks(key.as_bytes(), &self.request.head.fields),
             );
-            return State::Miss { key, stale: None };
+            return State::Miss {
+                key: Box::new(key),
+                stale: None,
+            };
         };
         self.record.forwarded = Some(ForwardReason::UriMiss);
         match object.kind {
@@ -262,12 +262,12 @@ impl Machine<'_> {
                 // What is not stored for long need not be fetched whole for a part of it.
                 return match self.request.head.fields.contains("Range") {
                     true => State::Pass,
-                    false => State::HitForMiss { key },
+                    false => State::HitForMiss { key: Box::new(key) },
                 };
             }
             Kind::HitForMiss | Kind::Private => {
                 return State::Miss {
-                    key,
+                    key: Box::new(key),
                     stale: Some(object),
                 };
             }
@@ -297,7 +297,7 @@ impl Machine<'_> {
                     false => ForwardReason::Stale,
                 });
                 State::Miss {
-                    key,
+                    key: Box::new(key),
                     stale: Some(object),
                 }
             }
@@ -328,32 +328,6 @@ impl Machine<'_> {
         }
     }
 
-    /// Starts a fetch in the background, unless one is under way.
-    fn refresh(&mut self, key: &PrimaryKey, stale: &Arc<Object>) {
-        let ban_mark = self.front.bans.hold();
-        if let Boarding::Lead(lead) =
-            self.front
-                .store
-                .board(key.as_bytes(), &self.request.head.fields, Some(stale), None)
-        {
-            self.front.metrics.count(Counter::Fetches);
-            self.front.metrics.count(Counter::BackgroundFetches);
-            let fetch = self.shared_fetch(Purpose::Refresh, Some(Arc::clone(stale)), None);
-            self.front.spawn(FetchTask {
-                front: Arc::clone(self.front),
-                current: self.front.current_full(),
-                fetch,
-                sharing: Sharing::Lead(lead),
-                target: None,
-                completes: None,
-                body: RequestBody::Empty,
-                asker: None,
-                upgrade: None,
-                ban_mark,
-            });
-        }
-    }
-
     /// What the policy wants to fetch: all, or a part. The error is where it wants to go instead.
     fn ask_miss(&mut self, stale: Option<&Object>) -> Result<Option<Asked>, State> {
         let stale = stale.filter(|object| object.kind == Kind::Response);
@@ -367,7 +341,7 @@ impl Machine<'_> {
         }
     }
 
-    async fn hit_for_miss(&mut self, key: PrimaryKey) -> Result<State, ClientError> {
+    async fn hit_for_miss(&mut self, key: &PrimaryKey) -> Result<State, ClientError> {
         match self.ask_miss(None) {
             Err(instead) => Ok(instead),
             Ok(asked) => self.fetch_beside(key, None, asked).await,
@@ -376,12 +350,12 @@ impl Machine<'_> {
 
     async fn miss(
         &mut self,
-        key: PrimaryKey,
+        key: &PrimaryKey,
         stale: Option<Arc<Object>>,
     ) -> Result<State, ClientError> {
         let asked = match self.ask_miss(stale.as_deref()) {
             Err(instead) => return Ok(instead),
-            Ok(asked) => asked.filter(|_| !self.is_asked_for_in_pieces(&key)),
+            Ok(asked) => asked.filter(|_| !self.is_asked_for_in_pieces(key)),
         };
         self.record.flights += 1;
         if self.record.flights > FLIGHTS_MAX {
@@ -407,7 +381,7 @@ impl Machine<'_> {
     /// Waits for a fetch of somebody else.
     async fn follow(
         &mut self,
-        key: PrimaryKey,
+        key: &PrimaryKey,
         stale: Option<Arc<Object>>,
         asked: Option<Asked>,
         mut seat: Seat,
@@ -458,73 +432,6 @@ impl Machine<'_> {
         })
     }
 
-    /// Fetches without company; the answer is stored if it can be.
-    async fn fetch_beside(
-        &mut self,
-        key: PrimaryKey,
-        stale: Option<Arc<Object>>,
-        asked: Option<Asked>,
-    ) -> Result<State, ClientError> {
-        let (ban_mark, fence) = (
-            self.front.bans.hold(),
-            self.front.store.fence(key.as_bytes()),
-        );
-        let sharing = Sharing::Beside(Key::from(key.as_bytes()), fence);
-        self.fetch_shared(sharing, ban_mark, stale, asked).await
-    }
-
-    /// Fetches what others may get as well: all of it, the part asked for, or what a stored part lacks.
-    async fn fetch_shared(
-        &mut self,
-        sharing: Sharing,
-        ban_mark: HeldMark,
-        stale: Option<Arc<Object>>,
-        asked: Option<Asked>,
-    ) -> Result<State, ClientError> {
-        // Nor a part, then.
-        let found_nothing = stale.is_none()
-            && !self.record.beside
-            && self.record.forwarded == Some(ForwardReason::UriMiss);
-        let stale = stale.filter(|object| object.kind == Kind::Response);
-        let completes = match (&stale, &asked, sharing.key()) {
-            (None, None, Some(key)) if !found_nothing => self.part_to_complete(key),
-            _ => None,
-        };
-        let mut fetch = self.shared_fetch(Purpose::Fill, stale, asked);
-        if let Some(part) = &completes {
-            part::ask_for(&mut fetch.head.fields, &part.missing);
-        }
-        self.fetch(fetch, sharing, ban_mark, None, None, completes)
-            .await
-    }
-
-    /// Whether so many parts of one content are stored that the whole costs the backend less than more of them: each
-    /// range that nobody asked for before would be a fetch, and there are as many as a client likes.
-    fn is_asked_for_in_pieces(&self, key: &PrimaryKey) -> bool {
-        let fields = &self.request.head.fields;
-        let parts = self.front.store.parts(key.as_bytes(), fields);
-        let whole = parts.first().and_then(|newest| newest.part());
-        parts.len() >= PARTS_BEFORE_WHOLE
-            && whole.is_some_and(|stored| {
-                stored.part.complete_len <= self.front.settings().object_bytes_max
-            })
-    }
-
-    /// The stored part that a request for the whole may be answered with, once the rest is here.
-    fn part_to_complete(&self, key: &Key) -> Option<Completes> {
-        let request = &self.request.head;
-        let stored = self.front.store.part(key, &request.fields)?;
-        let whole = stored.part()?.part.complete_len;
-        if whole > self.current.settings.object_bytes_max
-            || !self.front.passes_bans(&stored, request, Timestamp::now())
-        {
-            return None;
-        }
-        let received = stored.received_part()?;
-        let missing = part::missing(&stored.head, &stored.part()?.part, &received)?;
-        Some(Completes { stored, missing })
-    }
-
     async fn pass(&mut self) -> Result<State, ClientError> {
         let mut fetch = self.private_fetch();
         // Both before the look-up: what an invalidation ends in between must not be renewed.
@@ -560,126 +467,6 @@ impl Machine<'_> {
         .await
     }
 
-    fn count_pass(&self) {
-        self.front.metrics.count(Counter::Fetches);
-        self.front.metrics.count(Counter::Passes);
-    }
-
-    /// Starts a fetch, feeds it the request's body, relays informational answers, and waits for its answer.
-    async fn fetch(
-        &mut self,
-        fetch: Fetch,
-        sharing: Sharing,
-        ban_mark: HeldMark,
-        target: Option<(Key, Fence)>,
-        upgrade: Option<Box<str>>,
-        completes: Option<Completes>,
-    ) -> Result<State, ClientError> {
-        let (asker, mut answer) = answer();
-        self.record.purpose = Some(fetch.purpose);
-        let body = match fetch.purpose {
-            Purpose::Pass => {
-                self.exchange.refuse_declared_length()?;
-                let body = match self.record.upload.begin(&mut self.exchange)? {
-                    Some(body) => body,
-                    None => {
-                        let synth = Synth::because(503, "Request body was sent before the restart");
-                        return Ok(State::Synth(synth));
-                    }
-                };
-                // What asks for an upgrade may turn out a pipe, which is no fetch.
-                if upgrade.is_none() {
-                    self.count_pass();
-                }
-                body
-            }
-            Purpose::Fill | Purpose::Refresh => {
-                self.front.metrics.count(Counter::Fetches);
-                self.front.metrics.count(Counter::CacheMisses);
-                RequestBody::Empty
-            }
-        };
-        let mut driven = self.front.begin(FetchTask {
-            front: Arc::clone(self.front),
-            current: self.front.current_full(),
-            fetch,
-            sharing,
-            target,
-            completes,
-            body,
-            asker: Some(asker),
-            upgrade: upgrade.clone(),
-            ban_mark,
-        });
-        // Whoever leaves in the middle lets go of it.
-        let fetched = loop {
-            tokio::select! {
-                biased;
-                news = driven.until(answer.next()) => match news {
-                    Some(News::Informational(head)) => {
-                        // A client that takes its time must not hold up who else waits for this fetch.
-                        driven.let_go();
-                        self.exchange.send_informational(&head).await?;
-                    }
-                    Some(News::Fetched(fetched)) => break Some(fetched),
-                    None => break None,
-                },
-                moved = self.record.upload.step(&mut self.exchange) => moved?,
-            }
-        };
-        drop(driven);
-        match fetched {
-            Some(Fetched::Object {
-                object,
-                reader,
-                delivery,
-                own_head,
-            }) => {
-                // Where the backend does not switch protocols it was a pass like any other.
-                if upgrade.is_some() {
-                    self.count_pass();
-                }
-                Ok(State::Deliver {
-                    object,
-                    reader: Some(reader),
-                    delivery,
-                    own_head,
-                })
-            }
-            Some(Fetched::Upgraded(response)) => Ok(State::Join(response)),
-            // The task has panicked, which is counted where it happens.
-            None => {
-                self.record.outcome = Some(Outcome::Error);
-                Ok(State::Synth(Synth::new(500)))
-            }
-        }
-    }
-
-    /// Where the answer to a private fetch may change what is stored, and how the fence stands there: if the request
-    /// [`speaks_for_all`], which is asked where an answer to POST is one of the few that could be stored.
-    fn target(&self, fetch: &Fetch) -> Option<(Key, Fence)> {
-        let speaks_of_target = match fetch.head.method {
-            Method::Post => true,
-            // Content is in no key. And only the origin can say that a match holds: nothing stored may stand in.
-            Method::Head => {
-                let asks_for_a_match = ["If-Match", "If-Unmodified-Since"]
-                    .iter()
-                    .any(|name| fetch.head.fields.contains(name));
-                !asks_for_a_match
-                    && !self.request.has_body
-                    && !self.request.directives.no_store
-                    && speaks_for_all(&fetch.head)
-            }
-            _ => false,
-        };
-        if !speaks_of_target {
-            return None;
-        }
-        let key = Key::from(self.current.policy.hash(&self.request).as_bytes());
-        let fence = self.front.store.fence(&key);
-        Some((key, fence))
-    }
-
     fn synth(&mut self, synth: &Synth) -> State {
         self.front.metrics.count(Counter::Synths);
         self.record.outcome.get_or_insert(Outcome::Synth);
@@ -694,54 +481,6 @@ impl Machine<'_> {
             reader: None,
             delivery: Delivery::new(Source::Synth),
             own_head: None,
-        }
-    }
-
-    /// The head a shared fetch sends: without what belongs to this client alone. It is a GET also where a HEAD
-    /// causes it, and has to be judged as one.
-    fn shared_fetch(
-        &self,
-        purpose: Purpose,
-        stale: Option<Arc<Object>>,
-        asked: Option<Asked>,
-    ) -> Fetch {
-        let mut fetch = self.private_fetch();
-        fetch.purpose = purpose;
-        // A confirmation takes the place of the client's conditions, and only the origin can judge these two.
-        let asks_for_a_match = ["If-Match", "If-Unmodified-Since"]
-            .iter()
-            .any(|name| fetch.head.fields.contains(name));
-        fetch.stale = stale.filter(|_| !asks_for_a_match);
-        fetch.head.method = Method::Get;
-        if self.request.head.method != Method::Get {
-            fetch.request = Arc::new(RequestHead {
-                method: Method::Get,
-                ..(*fetch.request).clone()
-            });
-        }
-        forward::make_shareable(&mut fetch.head);
-        if let Some(asked) = asked {
-            asked.add_to(&mut fetch.head.fields);
-        }
-        fetch
-    }
-
-    /// The head a pass sends.
-    fn private_fetch(&self) -> Fetch {
-        let mut request = self.request.head.clone_with_room();
-        if !self.record.told_forwarded {
-            forward::add_forwarded(&mut request, &self.request.connection);
-        }
-        let mut head = request.clone_with_room();
-        // What Connection lists is gone already. To take it out here would let a client list what was added since.
-        hop_by_hop::strip_known(&mut head.fields);
-        Fetch {
-            head,
-            request: Arc::new(request),
-            purpose: Purpose::Pass,
-            xid: next_xid(),
-            stale: None,
-            sent: self.request.received,
         }
     }
 

@@ -15,7 +15,7 @@ use super::backend::Backend;
 use super::child::{self, Call, Running};
 use super::cpu;
 use super::peers::lacquer_program;
-use super::probe::{self, Probe};
+use super::probe::Probe;
 use super::traffic::{Fields, Name, Targets, Traffic, fresh_names};
 use crate::place::free_address;
 use crate::settings::Settings;
@@ -143,14 +143,7 @@ fn ask(
             Targets::Unique => Name::Fresh(fresh + number),
             _ => Name::Known(0),
         };
-        let answer = probe.ask(&traffic.request(name))?;
-        ensure!(
-            answer.status == traffic.status(),
-            "a {} instead of a {}",
-            answer.status,
-            traffic.status()
-        );
-        probe::check_body(&answer.body, traffic.answer_bytes())?;
+        traffic.check(&probe.ask(&traffic.request(name))?)?;
     }
     let expected = requests * u64::from(traffic.passed_permille()) / 1000;
     let asked = backend.requests() - asked;

@@ -280,13 +280,7 @@ fn fill(peer: &Peer, traffic: &Traffic, backend: &Backend) -> Result<Option<Answ
     let mut probe = Probe::connect(peer.address)?;
     let mut ask = |name| -> Result<Answer> {
         let answer = probe.ask(&traffic.request(name))?;
-        ensure!(
-            answer.status == traffic.status(),
-            "a {} instead of a {}",
-            answer.status,
-            traffic.status()
-        );
-        probe::check_body(&answer.body, traffic.answer_bytes())?;
+        traffic.check(&answer)?;
         Ok(answer)
     };
     if traffic.known() == 0 {

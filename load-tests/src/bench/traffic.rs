@@ -3,7 +3,10 @@
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use anyhow::{Result, ensure};
+
 use super::backend::entity_tag;
+use super::probe::{self, Answer};
 
 /// The host that every request names.
 pub const HOST: &str = "bench.test";
@@ -131,6 +134,20 @@ impl Traffic {
             Fields::IfNoneMatch => 0,
             Fields::Plain | Fields::Browser => self.body_bytes,
         }
+    }
+
+    /// Whether an answer is what was asked for.
+    ///
+    /// # Errors
+    /// When not.
+    pub fn check(&self, answer: &Answer) -> Result<()> {
+        ensure!(
+            answer.status == self.status(),
+            "a {} instead of a {}",
+            answer.status,
+            self.status()
+        );
+        probe::check_body(&answer.body, self.answer_bytes())
     }
 
     /// A request in HTTP/1.

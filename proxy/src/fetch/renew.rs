@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use super::{FetchTask, keep_storable};
+use super::FetchTask;
+use super::receive::keep_storable;
 use crate::backend::BackendResponse;
 use crate::http::{Method, RequestHead, ResponseHead};
 use crate::object::{Object, Times};

@@ -3,7 +3,10 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::time::timeout;
 
+use super::growing::PIECE_OVERHEAD;
+use super::transit::SMALL_WINDOW_BYTES;
 use super::*;
+use crate::http::Fields;
 
 const SOON: Duration = Duration::from_millis(50);
 
