@@ -11,6 +11,8 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv};
 use parking_lot::Mutex;
 use pingora_core::protocols::Stream;
 use tokio::io::AsyncReadExt;
@@ -67,11 +69,14 @@ impl Idle {
     }
 }
 
-/// Reads without waiting, and without the scheduler's say, which could make a closed connection look open.
+/// Whether nothing came: neither to what the stream has read already, nor to the socket, of which the runtime hears only
+/// when its thread next asks the kernel. Without the scheduler's say, which could make a closed connection look open.
 fn is_silent(stream: &mut Stream) -> bool {
-    tokio::task::unconstrained(stream.read(&mut [0]))
-        .now_or_never()
-        .is_none()
+    let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+    recv(stream.id(), &mut [0], flags) == Err(Errno::EAGAIN)
+        && tokio::task::unconstrained(stream.read(&mut [0]))
+            .now_or_never()
+            .is_none()
 }
 
 impl IdleConnections {
@@ -194,6 +199,50 @@ async fn keep_sweeping(connections: Weak<IdleConnections>) {
         match connections.upgrade() {
             Some(connections) if connections.sweep() == Sweep::Running => {}
             _ => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::{Shutdown, TcpListener};
+
+    use pingora_core::protocols::l4::stream::Stream as L4Stream;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    /// A connection that has carried an exchange, and its server's end.
+    async fn used() -> (Stream, std::net::TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let socket = TcpStream::connect(address).await.unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        let mut stream: Stream = Box::new(L4Stream::from(socket));
+        stream.write_all(b"?").await.unwrap();
+        server.write_all(b"!").unwrap();
+        let mut buffer = [0; 16];
+        assert_eq!(stream.read(&mut buffer).await.unwrap(), 1);
+        (stream, server)
+    }
+
+    #[tokio::test]
+    async fn connections_are_taken_while_nothing_came_over_them() {
+        let minute = Duration::from_secs(60);
+        for came in ["nothing", "bytes", "an end"] {
+            let (stream, mut server) = used().await;
+            let idle = IdleConnections::new(8);
+            idle.put(1, stream, Timer::default(), minute);
+            match came {
+                "bytes" => server.write_all(b"HTTP/1.1 200 OK").unwrap(),
+                "an end" => server.shutdown(Shutdown::Both).unwrap(),
+                _ => {}
+            }
+            // The runtime has had no chance to hear of it.
+            let taken = idle.take(1, Instant::now());
+            assert_eq!(taken.is_some(), came == "nothing", "{came} came");
         }
     }
 }
