@@ -23,7 +23,7 @@ use super::info::ConnectionInfo;
 use super::prefixed::Prefixed;
 use super::settings::DownstreamSettings;
 use super::shutdown::Shutdown;
-use super::wire::Wire;
+use super::wire::{KEPT_BYTES_MAX, Wire};
 use super::{Context, Handler, handle, http2};
 use crate::http::{Fields, Method, RequestHead, ResponseHead, Version, reason_phrase};
 use crate::http1::{
@@ -35,6 +35,10 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Bytes read and thrown away behind a last reply.
 const LINGER_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Requests after which others on the thread have their turn: a client that sends them without pause, and reads replies that are
+/// gathered, hardly ever makes its connection wait.
+const REQUESTS_PER_TURN: u32 = 256;
 
 /// Whether a connection may turn out to be HTTP/2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,6 +157,9 @@ pub(super) async fn serve<H: Handler>(
         if concluded.is_err() || connection.ending != Ending::Open {
             return connection.close().await;
         }
+        if connection.requests.is_multiple_of(REQUESTS_PER_TURN) {
+            tokio::task::yield_now().await;
+        }
     }
 }
 
@@ -188,7 +195,7 @@ impl Http1 {
 
     /// Waits for the next complete head.
     async fn next_request(&mut self) -> Next {
-        self.wire.shrink();
+        self.shrink();
         loop {
             if !self.wire.input.is_empty() {
                 if self.preface == Preface::Accepted {
@@ -230,6 +237,17 @@ impl Http1 {
             if let Err(end) = self.read_more().await {
                 return end;
             }
+        }
+    }
+
+    /// Gives up memory that one large message has claimed: the wait for the next may be a long one.
+    fn shrink(&mut self) {
+        self.wire.shrink();
+        if self.request.head.heap_bytes() > KEPT_BYTES_MAX {
+            self.request.head = RequestHead::default();
+        }
+        if self.memory.heap_bytes() > KEPT_BYTES_MAX {
+            self.memory = Fields::new();
         }
     }
 

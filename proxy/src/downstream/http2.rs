@@ -23,7 +23,6 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 
 use self::control::{Control, Faults};
 pub(super) use self::exchange::Http2;
-use self::exchange::kept_bytes;
 use self::frames::{Block, Handled, Stage};
 use self::output::Output;
 use self::state::Shared;
@@ -367,7 +366,7 @@ impl<H: Handler> Connection<H> {
     fn shrink(&mut self) {
         self.decoder.shrink();
         self.memory.shrink();
-        if kept_bytes(&self.head) > KEPT_BYTES_MAX {
+        if self.head.heap_bytes() > KEPT_BYTES_MAX {
             self.head = RequestHead::default();
         }
         let spare = self.spare.as_ref();

@@ -22,7 +22,7 @@ const READ_BYTES_MIN: usize = 4 * 1024;
 const READ_BYTES_MAX: usize = 64 * 1024;
 
 /// Buffers larger than this are given up when a request ends.
-const KEPT_BYTES_MAX: usize = 16 * 1024;
+pub(super) const KEPT_BYTES_MAX: usize = 16 * 1024;
 
 /// Slices of one write. Most bodies have fewer pieces; what a server has trickled in may have thousands.
 const SLICES_MAX: usize = 64;
@@ -34,6 +34,8 @@ pub(super) struct Wire {
     stream: Stream,
     /// Read and not yet used.
     pub(super) input: BytesMut,
+    /// What `input` may hold on to: it tells only of the room that is left behind what was read.
+    input_bytes: usize,
     /// The client has closed its side.
     pub(super) input_closed: bool,
     pub(super) output: Output,
@@ -137,6 +139,7 @@ impl Wire {
     pub(super) fn new(stream: Stream, input: BytesMut) -> Wire {
         Wire {
             stream,
+            input_bytes: input.capacity(),
             input,
             input_closed: false,
             output: Output::default(),
@@ -156,6 +159,7 @@ impl Wire {
             return Poll::Ready(Ok(0));
         }
         self.input.reserve(self.read_bytes);
+        self.input_bytes = self.input_bytes.max(self.input.capacity());
         let read = std::pin::pin!(self.stream.read_buf(&mut self.input));
         let count = ready!(read.poll(cx))?;
         self.input_closed = count == 0;
@@ -230,8 +234,9 @@ impl Wire {
         if self.output.body.is_empty() && self.output.body.capacity() > SLICES_MAX {
             self.output.body = VecDeque::new();
         }
-        if self.input.is_empty() && self.input.capacity() > KEPT_BYTES_MAX {
+        if self.input.is_empty() && self.input_bytes > KEPT_BYTES_MAX {
             self.input = BytesMut::new();
+            self.input_bytes = 0;
             self.read_bytes = READ_BYTES_MIN;
         }
     }

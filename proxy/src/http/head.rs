@@ -143,6 +143,11 @@ pub struct RequestHead {
 }
 
 impl RequestHead {
+    /// Bytes on the heap, used or not.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.target.capacity() + self.authority.capacity() + self.fields.heap_bytes()
+    }
+
     /// A copy with room for the fields that are added on the way to a backend.
     pub(crate) fn clone_with_room(&self) -> RequestHead {
         RequestHead {

@@ -1,10 +1,15 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use pingora_core::protocols::Stream;
 use tokio::io::AsyncWriteExt;
+use tokio::sync::watch;
 
-use super::super::DownstreamSettings;
+use super::super::*;
 use super::support::{Server, start, talk};
-use crate::http::Method;
+use crate::http::{Method, ResponseHead};
+use crate::time::Timestamp;
 
 async fn server() -> Server {
     start(DownstreamSettings::default()).await
@@ -456,4 +461,52 @@ async fn connection_information_comes_from_the_socket() {
     assert_eq!(info.local.as_inet(), Some(addr));
     assert_eq!(info.scheme, crate::http::Scheme::Http);
     assert_eq!(info.client.to_string(), peer.to_string());
+}
+
+/// Counts its requests.
+struct Counting(AtomicUsize);
+
+impl Handler for Counting {
+    async fn handle(&self, mut exchange: Exchange) -> Served {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        let sent = exchange
+            .send_head(&ResponseHead::new(204), SendBody::Empty)
+            .await;
+        match sent.and(exchange.finish(None).await) {
+            Ok(()) => exchange.done(),
+            Err(_) => exchange.abort(),
+        }
+    }
+
+    fn refused(&self, _info: &ConnectionInfo, _refused: RefusedRequest) {}
+}
+
+#[tokio::test]
+async fn a_client_that_pipelines_without_pause_leaves_others_their_turn() {
+    const REQUESTS: usize = 10_000;
+    let (mut client, server) = tokio::io::duplex(4 << 20);
+    client
+        .write_all(request("/", "1.1", "").repeat(REQUESTS).as_bytes())
+        .await
+        .unwrap();
+    let handler = Arc::new(Counting(AtomicUsize::new(0)));
+    let stream: Stream = Box::new(server);
+    let info = ConnectionInfo::of(&stream, 1, Timestamp::now());
+    let (_shutdown, watcher) = watch::channel(false);
+    let serving = tokio::spawn(serve_connection(
+        stream,
+        info,
+        Arc::new(DownstreamSettings::default()),
+        Arc::clone(&handler),
+        watcher,
+    ));
+    let (mut before, mut most) = (0, 0);
+    while before < REQUESTS {
+        tokio::task::yield_now().await;
+        let served = handler.0.load(Ordering::Relaxed);
+        most = most.max(served - before);
+        before = served;
+    }
+    assert!(most <= 256, "{most} requests in one turn");
+    serving.abort();
 }

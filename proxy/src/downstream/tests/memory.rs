@@ -94,3 +94,31 @@ async fn large_http2_bodies_take_little_memory() {
     let mut body = response.await.unwrap().into_body();
     assert_eq!(body.data().await.unwrap().unwrap(), SIZE.to_string());
 }
+
+#[tokio::test]
+async fn a_large_head_is_not_kept_while_its_connection_idles() {
+    const CONNECTIONS: usize = 1000;
+    let server = start(DownstreamSettings::default()).await;
+    let large = "x".repeat(24 * 1024);
+    let request = format!("GET /hello HTTP/1.1\r\nHost: a\r\nX: {large}\r\n\r\n");
+    let mut clients = Vec::new();
+    // What the first take, all need.
+    for _ in 0..CONNECTIONS / 10 {
+        let mut client = server.connect().await;
+        client.send(&request).await;
+        client.reply(Method::Get).await;
+        clients.push(client);
+    }
+    let before = resident_bytes();
+    for _ in 0..CONNECTIONS {
+        let mut client = server.connect().await;
+        client.send(&request).await;
+        client.reply(Method::Get).await;
+        clients.push(client);
+    }
+    let each = resident_bytes().saturating_sub(before) / CONNECTIONS as u64;
+    assert!(
+        each < large.len() as u64,
+        "{each} bytes for each connection"
+    );
+}
