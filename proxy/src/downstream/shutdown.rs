@@ -47,11 +47,13 @@ impl Shutdown {
         let registered = self.registered.get_or_insert_with(|| {
             let mut receiver = self.receiver.clone();
             Registered {
-                changed: Box::pin(async move {
+                // Without the scheduler's say: where the task has used up its share, it would be put off before the waker is
+                // known, and nobody would ask again.
+                changed: Box::pin(tokio::task::unconstrained(async move {
                     if receiver.wait_for(|begun| *begun).await.is_err() {
                         std::future::pending::<()>().await;
                     }
-                }),
+                })),
                 waker: Waker::noop().clone(),
             }
         });
@@ -73,5 +75,39 @@ impl fmt::Debug for Shutdown {
         f.debug_struct("Shutdown")
             .field("has_begun", &self.has_begun)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::time::Duration;
+
+    use tokio::task::coop::{consume_budget, has_budget_remaining};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn signal_reaches_who_asked_when_its_share_was_used_up() {
+        let (signal, receiver) = watch::channel(false);
+        let waiting = tokio::spawn(async move {
+            let mut shutdown = Shutdown::new(receiver);
+            let mut is_first = true;
+            poll_fn(|cx| {
+                while is_first && has_budget_remaining() {
+                    let _ = pin!(consume_budget()).poll(cx);
+                }
+                is_first = false;
+                shutdown.poll_begun(cx)
+            })
+            .await;
+        });
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        signal.send(true).unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(5), waiting).await;
+        ended.expect("it hears of the signal").unwrap();
     }
 }
