@@ -120,7 +120,7 @@ pub struct Record<'a> {
     pub xid: u64,
 }
 
-/// The access log. Shared by all threads; dropping it writes what is left.
+/// The access log. Shared by all threads; when it is dropped, its writer writes what is left, which nobody waits for.
 pub struct AccessLog {
     format: Format,
     /// `None` when the format is [`Format::Off`].
@@ -249,8 +249,7 @@ impl AccessLog {
         let Some(running) = &self.running else {
             return;
         };
-        running.shared.closing.store(true, Ordering::Release);
-        running.wake();
+        running.end();
         let Some(thread) = running.thread.lock().take() else {
             return;
         };
@@ -269,6 +268,12 @@ impl AccessLog {
 }
 
 impl Running {
+    /// Has the writer write what is left and end.
+    fn end(&self) {
+        self.shared.closing.store(true, Ordering::Release);
+        self.wake();
+    }
+
     /// A full queue needs no wake-up: the writer is at work.
     fn wake(&self) {
         let _ = self.sender.try_send(Message::Wake);
@@ -276,8 +281,11 @@ impl Running {
 }
 
 impl Drop for AccessLog {
+    /// The writer ends by itself: whoever held a log last, after a reload, may be a thread that serves clients.
     fn drop(&mut self) {
-        self.close(Duration::from_secs(1));
+        if let Some(running) = &self.running {
+            running.end();
+        }
     }
 }
 
