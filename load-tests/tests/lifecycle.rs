@@ -392,6 +392,8 @@ async fn an_upgrade_loses_no_request() {
     let mut long = Connection::open(front.address).await.unwrap();
     long.send(&Request::get("/slow/2500")).await.unwrap();
     long.receive_head("GET").await.unwrap();
+    // Accepted by the old process, which waits for its first request.
+    let mut late = Connection::open(front.address).await.unwrap();
     sleep(Duration::from_millis(300)).await;
     let args = [
         "--config".as_ref(),
@@ -405,7 +407,12 @@ async fn an_upgrade_loses_no_request() {
         true
     })
     .await;
+    assert!(get(front.address, "/cached").await.unwrap().is_hit());
     front.process.signal(Signal::SIGQUIT);
+    sleep(Duration::from_millis(300)).await;
+    // What has been written through the new process since, the old one cannot know.
+    let answer = late.ask(&Request::get("/cached")).await.unwrap();
+    assert_eq!((answer.status(), answer.is_hit()), (200, false));
     assert_eq!(
         long.receive_piece().await.unwrap().unwrap(),
         b"slow",

@@ -64,6 +64,8 @@ pub struct Front {
     /// Some answer varies on X-Forwarded-For or its kin, or a ban asks for them: few services do, and the others'
     /// hits need not format them.
     chooses_by_forwarded: AtomicBool,
+    /// Another process serves new clients, and may have taken writes that this one's store knows nothing of.
+    has_successor: AtomicBool,
     fetches: Arc<AtomicUsize>,
     /// Threads that serve clients.
     workers: AtomicUsize,
@@ -127,6 +129,7 @@ impl Front {
             recent: Recent::default(),
             current: ArcSwap::from_pointee(current),
             chooses_by_forwarded: AtomicBool::new(false),
+            has_successor: AtomicBool::new(false),
             fetches: Arc::default(),
             workers: AtomicUsize::new(0),
         })
@@ -167,6 +170,15 @@ impl Front {
 
     pub fn access_log(&self) -> Arc<AccessLog> {
         Arc::clone(&self.current.load().access_log)
+    }
+
+    /// From here on nothing stored is delivered: another process has taken the listeners over.
+    pub fn hand_over(&self) {
+        self.has_successor.store(true, Ordering::Relaxed);
+    }
+
+    pub fn has_successor(&self) -> bool {
+        self.has_successor.load(Ordering::Relaxed)
     }
 
     /// Whether stored answers may be chosen by the fields that tell of the client.

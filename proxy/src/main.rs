@@ -192,7 +192,10 @@ impl Signals {
                     }
                 }
                 _ = self.quit.recv() => match tokio::task::block_in_place(&hand_over) {
-                    Ok(()) => return tracing::info!("listeners handed over, draining"),
+                    Ok(()) => {
+                        control.front().hand_over();
+                        return tracing::info!("listeners handed over, draining");
+                    }
                     Err(error) => tracing::error!("{:#}", anyhow::Error::from(error)),
                 },
             }

@@ -240,6 +240,9 @@ impl Machine<'_> {
     }
 
     fn hash(&mut self) -> State {
+        if self.front.has_successor() {
+            return State::Pass;
+        }
         self.settle_forwarded();
         let key = self.current.policy.hash(&self.request);
         let now = self.now;
