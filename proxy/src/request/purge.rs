@@ -30,6 +30,8 @@ impl Machine<'_> {
                     .map_err(|refused| refused.to_string())
             }
             Invalidation::Tags(tags, Softness::Soft) => {
+                // A client that is gone is noticed by the answer; the order stands.
+                let _ = self.exchange.flush().await;
                 let front = Arc::clone(self.front);
                 let expiring = spawn_blocking(move || front.expire_tags(&tags, now));
                 match expiring.await {

@@ -1,7 +1,7 @@
 //! Moves a request's body from the client to the fetch, a piece at a time, in bounded memory.
 
 use futures_util::FutureExt;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 
 use crate::backend::{BodyPiece, RequestBody};
 use crate::downstream::{BodyLength, ClientError, Departure, Exchange};
@@ -134,9 +134,18 @@ async fn move_piece(
     sender: &mpsc::Sender<BodyPiece>,
     exchange: &mut Exchange,
 ) -> Result<Moved, ClientError> {
-    let Ok(permit) = sender.reserve().await else {
+    let permit = match sender.try_reserve() {
+        Ok(permit) => permit,
+        Err(TrySendError::Full(())) => {
+            // The wait is for the backend: replies to earlier requests must not be held up by it.
+            exchange.flush().await?;
+            match sender.reserve().await {
+                Ok(permit) => permit,
+                Err(_) => return Ok(Moved::Last),
+            }
+        }
         // The backend has answered without wanting the rest.
-        return Ok(Moved::Last);
+        Err(TrySendError::Closed(())) => return Ok(Moved::Last),
     };
     match exchange.read_body().await? {
         Some(piece) => {
