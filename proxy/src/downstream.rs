@@ -38,6 +38,12 @@ use prefixed::Prefixed;
 pub use info::{Address, ConnectionInfo, Tls};
 pub use settings::{DownstreamSettings, Http2Settings};
 
+/// Memory for input, for output, for heads and for exchanges, each, that a connection keeps while it waits.
+const KEPT_BYTES_MAX: usize = 16 * 1024;
+
+/// Requests of a connection that are answered before others on its thread have their turn; in HTTP/2 large heads count as several.
+const REQUESTS_PER_TURN: usize = 256;
+
 /// What answers requests.
 pub trait Handler: Send + Sync + 'static {
     /// Answers one request and gives the exchange back with [`Exchange::done`], or keeps its connection

@@ -23,8 +23,8 @@ use super::info::ConnectionInfo;
 use super::prefixed::Prefixed;
 use super::settings::DownstreamSettings;
 use super::shutdown::Shutdown;
-use super::wire::{KEPT_BYTES_MAX, Wire};
-use super::{Context, Handler, handle, http2};
+use super::wire::Wire;
+use super::{Context, Handler, KEPT_BYTES_MAX, REQUESTS_PER_TURN, handle, http2};
 use crate::http::{Fields, Method, RequestHead, ResponseHead, Version, reason_phrase};
 use crate::http1::{
     BodyFraming, Decoder, Expectation, ParsedRequest, Persistence, parse_request_into,
@@ -35,10 +35,6 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Bytes read and thrown away behind a last reply.
 const LINGER_BYTES_MAX: u64 = 1024 * 1024;
-
-/// Requests after which others on the thread have their turn: a client that sends them without pause, and reads replies that are
-/// gathered, hardly ever makes its connection wait.
-const REQUESTS_PER_TURN: u32 = 256;
 
 /// Whether a connection may turn out to be HTTP/2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,7 +153,8 @@ pub(super) async fn serve<H: Handler>(
         if concluded.is_err() || connection.ending != Ending::Open {
             return connection.close().await;
         }
-        if connection.requests.is_multiple_of(REQUESTS_PER_TURN) {
+        // A client that pipelines without pause, and reads replies that are gathered, hardly ever makes its connection wait.
+        if connection.requests.is_multiple_of(REQUESTS_PER_TURN as u32) {
             tokio::task::yield_now().await;
         }
     }

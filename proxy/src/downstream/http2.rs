@@ -32,19 +32,13 @@ use super::error::Refusal;
 use super::prefixed::Prefixed;
 use super::shutdown::Shutdown;
 use super::timer::Timer;
-use super::{Context, Handler};
+use super::{Context, Handler, KEPT_BYTES_MAX, REQUESTS_PER_TURN};
 use crate::http::RequestHead;
 use crate::http2::{Decoder, ErrorCode, HeadMemory, write_goaway, write_ping, write_settings};
 
 /// Smallest and largest read. Reads grow while they fill their room, so an idle connection holds little.
 const READ_BYTES_MIN: usize = 4 * 1024;
 const READ_BYTES_MAX: usize = 64 * 1024;
-
-/// Memory for input, for heads and for exchanges, each, that a connection keeps while it waits.
-const KEPT_BYTES_MAX: usize = 16 * 1024;
-
-/// Requests that are answered before other connections have their turn; large heads count as several.
-const REQUESTS_PER_POLL: usize = 256;
 
 /// Bytes read and thrown away behind the last frame.
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
@@ -183,7 +177,7 @@ impl<H: Handler> Connection<H> {
     /// Goes on until there is nothing to do but wait.
     fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<End> {
         self.shared.lock().awake(cx);
-        self.requests_left = REQUESTS_PER_POLL;
+        self.requests_left = REQUESTS_PER_TURN;
         loop {
             let handled = match self.ending {
                 Ending::AtOnce(_) => Handled::All,

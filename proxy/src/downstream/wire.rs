@@ -11,6 +11,7 @@ use futures_util::future::poll_fn;
 use pingora_core::protocols::Stream;
 use tokio::io::AsyncReadExt;
 
+use super::KEPT_BYTES_MAX;
 use super::error::{ClientError, Waiting};
 use super::timer::Timer;
 
@@ -20,9 +21,6 @@ const COPY_BYTES_MAX: usize = 4 * 1024;
 /// Smallest and largest read. Reads grow while they fill their room, so an idle connection holds little.
 const READ_BYTES_MIN: usize = 4 * 1024;
 const READ_BYTES_MAX: usize = 64 * 1024;
-
-/// Buffers larger than this are given up when a request ends.
-pub(super) const KEPT_BYTES_MAX: usize = 16 * 1024;
 
 /// Slices of one write. Most bodies have fewer pieces; what a server has trickled in may have thousands.
 const SLICES_MAX: usize = 64;
